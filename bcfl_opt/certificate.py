@@ -1,0 +1,63 @@
+"""Is it true? Residuals of a point, recomputed from the model and never taken from the solver."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+#: A solve whose residuals exceed this is not a success.
+TOLERANCE = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificate:
+    """Relative residuals of the optimality conditions at a point.
+
+    primal : largest constraint violation, relative to the size of the terms of its constraint.
+    dual : largest multiplier of the wrong sign, relative to the largest multiplier.
+    complementarity : largest multiplier x slack, relative to multiplier x size of its constraint.
+    stationarity : largest entry of the Lagrangian's gradient, relative to the terms that should cancel in it.
+    gap : duality gap, relative to the size of the objective's terms: a bound on how much better any feasible point can
+        be. None where no bound is known (the model is not known to be convex).
+    follower_gap : for ``response="optimal"``: the largest amount by which a client, solved exactly at the found prices,
+        would move its times or raise its utility; relative. None where there is no follower.
+    where : residual name -> the constraint, variable or client it is attained at.
+    """
+
+    primal: float
+    dual: float
+    complementarity: float
+    stationarity: float
+    gap: float | None = None
+    follower_gap: float | None = None
+    where: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def residuals(self) -> dict[str, float]:
+        """All residuals that apply, by name."""
+        names = ("primal", "dual", "complementarity", "stationarity", "gap", "follower_gap")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """Name and value of the largest residual (NaN counts as the largest)."""
+        return max(self.residuals.items(), key=lambda item: float("inf") if item[1] != item[1] else item[1])
+
+    def holds(self, tol: float = TOLERANCE) -> bool:
+        """Are all residuals at most ``tol``? A NaN is not."""
+        return all(value <= tol for value in self.residuals.values())
+
+    @property
+    def closes_gap(self) -> bool:
+        """Is the point globally optimal: all residuals hold and a duality gap is known?"""
+        return self.gap is not None and self.holds()
+
+    def failure(self) -> str:
+        """The worst residual in words, with the place it is attained at."""
+        name, value = self.worst
+        place = self.where.get(name, "")
+        return f"{name.replace('_', ' ')} {value:.3g} > {TOLERANCE:g}{' at ' if place else ''}{place}"
+
+    def __repr__(self) -> str:
+        text = ", ".join(f"{name.replace('_', ' ')} {value:.1e}" for name, value in self.residuals.items())
+        return f"{text}; {'holds' if self.holds() else 'DOES NOT HOLD'} at {TOLERANCE:g}"

@@ -1,0 +1,60 @@
+"""What can go wrong, in words a user can act on.
+
+Every error of the package is a :class:`BcflOptError`; children also inherit the builtin a Python user would catch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BcflOptError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InputError(BcflOptError, ValueError):
+    """The data or an argument cannot be used as given; the text names the place, the value and the mend."""
+
+
+class ModelError(BcflOptError, ValueError):
+    """A model cannot be solved as written; the text names the component and what to change."""
+
+
+class SolverMissingError(BcflOptError, RuntimeError):
+    """A solver that was asked for is not installed; the text says how to install it."""
+
+
+class NoSolutionError(BcflOptError, RuntimeError):
+    """Values were asked of a solve that did not succeed."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+    """One sentence for an unknown name: what was given, the nearest known name, and all known names.
+
+    >>> unknown_name("form", "tme", ["time", "speed"])
+    "unknown form 'tme': did you mean 'time'? Known: 'time', 'speed'."
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {name!r}: {hint}Known: {', '.join(repr(k) for k in known)}."
+
+
+def choice(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return ``name`` if it is one of ``known``, else raise :class:`InputError` with a did-you-mean."""
+    known = list(known)
+    if not isinstance(name, str) or name not in known:
+        raise InputError(unknown_name(kind, name, known))
+    return name
+
+
+def listing(items: Iterable[object], limit: int = 5) -> str:
+    """Join items for a message, shortened to ``limit`` with the count of the rest.
+
+    >>> listing(["a", "b", "c"], limit=2)
+    "'a', 'b' and 1 more"
+    """
+    items = list(items)
+    text = ", ".join(repr(item) for item in items[:limit])
+    return text + (f" and {len(items) - limit} more" if len(items) > limit else "")

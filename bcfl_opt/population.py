@@ -1,0 +1,289 @@
+"""Who are the clients? ``Population``: a validated table, one row a client, ids kept everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bcfl_opt.errors import InputError, listing
+
+#: The paper's symbol for each column, accepted wherever the full name is.
+SYMBOLS = {
+    "mu": "training_cycles",
+    "rho": "energy_coefficient",
+    "q": "max_speed",
+    "pi": "iterations",
+    "d": "cycles_per_sample",
+    "D": "data_size",
+}
+#: Columns whose product is ``training_cycles``: mu = pi d D (section 2.2.1).
+CYCLE_FACTORS = ("iterations", "cycles_per_sample", "data_size")
+REQUIRED = ("training_cycles", "energy_coefficient")
+
+
+class Population:
+    """The clients of one game.
+
+    Parameters
+    ----------
+    frame : DataFrame, one row per client. Ids are its index or a column ``client``. Columns, by full name or the
+        paper's symbol:
+
+        ==================== ======= ==========================================================================
+        column               symbol  meaning (any consistent units; the paper's are GHz and minutes)
+        ==================== ======= ==========================================================================
+        training_cycles      mu      cycles to train one round, > 0 [speed x time]; or the three factors
+                                     ``iterations`` (pi), ``cycles_per_sample`` (d), ``data_size`` (D), mu = pi d D
+        energy_coefficient   rho     chip constant of the energy cost rho x cycles x speed^2, > 0
+        max_speed            q       largest CPU speed, > 0; left out or ``inf``: no limit
+        ==================== ======= ==========================================================================
+
+        Other columns are kept untouched.
+    source : what to call the table in messages (a file name).
+
+    Raises
+    ------
+    InputError : naming source, row, column, client and value, and what to do.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> Population(pd.DataFrame({"client": ["a", "b"], "mu": [10, 5], "rho": [0.01, 0.02]}))
+    Population of 2 clients: training_cycles 5 to 10, energy_coefficient 0.01 to 0.02, no speed limits
+    """
+
+    __slots__ = ("_arrays", "_frame", "source")
+
+    def __init__(self, frame: pd.DataFrame, source: str = "table") -> None:
+        if not isinstance(frame, pd.DataFrame):
+            raise InputError(
+                f"a population is made from a pandas DataFrame or a file (Population.read), not {type(frame).__name__}"
+            )
+        self.source = source
+        self._frame = _validated(frame, source)
+        self._arrays = {}
+        for name in ("training_cycles", "energy_coefficient", "max_speed"):
+            array = self._frame[name].to_numpy(dtype=float, copy=True)
+            array.flags.writeable = False
+            self._arrays[name] = array
+
+    # ------------------------------------------------------------------ where populations come from
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Population:
+        """Read ``.csv`` or ``.parquet``; every error names the file (and for CSV the line in it)."""
+        path = Path(path)
+        name = path.name
+        readers = {".csv": _read_csv, ".parquet": _read_parquet}
+        reader = readers.get(path.suffix.lower())
+        if reader is None:
+            raise InputError(f"{name}: a population file ends in .csv or .parquet, not {path.suffix!r}")
+        if not path.is_file():
+            raise InputError(f"{name}: no such file at {path}")
+        try:
+            frame = reader(path)
+        except (OSError, ValueError) as error:  # pandas' and Arrow's parse errors are ValueErrors
+            raise InputError(f"{name}: cannot be read as {path.suffix[1:]}: {error}") from error
+        return cls(frame, source=name)
+
+    @classmethod
+    def random(cls, n: int, seed: int | np.random.Generator | None = None, *, speed_limits: bool = False) -> Population:
+        """Draw a heterogeneous population, the same for the same seed.
+
+        training_cycles ~ 10 x Gamma with the mean 1 and coefficient of variation 88.9 / 226.8 of FEMNIST's published
+        samples per client; energy_coefficient ~ U(0.005, 0.02) (the paper's 0.01 in the middle, geometrically);
+        max_speed = inf, or ~ U(2, 4) with ``speed_limits``. Units: GHz and minutes.
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise InputError(f"n: a population needs a whole number of clients, at least 1, not {n!r}")
+        rng = np.random.default_rng(seed)
+        shape = (226.8 / 88.9) ** 2
+        training_cycles = 10.0 * rng.gamma(shape, 1.0 / shape, n)
+        energy_coefficient = rng.uniform(0.005, 0.02, n)
+        max_speed = rng.uniform(2.0, 4.0, n) if speed_limits else np.full(n, np.inf)
+        width = len(str(n - 1))
+        frame = pd.DataFrame(
+            {
+                "client": [f"client-{k:0{width}d}" for k in range(n)],
+                # A Gamma draw can come arbitrarily near zero; a client with next to no data would not be asked.
+                "training_cycles": np.maximum(training_cycles, 0.1),
+                "energy_coefficient": energy_coefficient,
+                "max_speed": max_speed,
+            }
+        )
+        return cls(frame, source="random population")
+
+    @classmethod
+    def sample(cls) -> Population:
+        """The packaged population: 50 real phones; its assumptions stand in :mod:`bcfl_opt.sample`."""
+        with resources.as_file(resources.files("bcfl_opt") / "data" / "sample.csv") as path:
+            return cls.read(path)
+
+    # ------------------------------------------------------------------ what it holds
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A copy of the table: index ``client``, validated columns first, then whatever else was given."""
+        return self._frame.copy()
+
+    @property
+    def ids(self) -> pd.Index:
+        """The clients' ids, in order."""
+        return self._frame.index
+
+    @property
+    def training_cycles(self) -> np.ndarray:
+        """mu, shape (N,) [speed x time]; read-only."""
+        return self._arrays["training_cycles"]
+
+    @property
+    def energy_coefficient(self) -> np.ndarray:
+        """rho, shape (N,) [money / (cycles x speed^2)]; read-only."""
+        return self._arrays["energy_coefficient"]
+
+    @property
+    def max_speed(self) -> np.ndarray:
+        """q, shape (N,) [speed]; ``inf`` where there is no limit; read-only."""
+        return self._arrays["max_speed"]
+
+    def select(self, ids: Iterable[Hashable]) -> Population:
+        """The sub-population of these ids, in the order given."""
+        ids = list(ids)
+        missing = [i for i in ids if i not in self._frame.index]
+        if missing:
+            raise InputError(f"{self.source}: no client {listing(missing)}")
+        return Population(self._frame.loc[ids], source=self.source)
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    def __repr__(self) -> str:
+        def span(values: np.ndarray) -> str:
+            low, high = values.min(), values.max()
+            return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+        finite = self.max_speed[np.isfinite(self.max_speed)]
+        limits = f"max_speed {span(finite)}" if finite.size else "no speed limits"
+        count = f"{len(self)} client{'s' if len(self) > 1 else ''}"
+        return (
+            f"Population of {count}: training_cycles {span(self.training_cycles)}, "
+            f"energy_coefficient {span(self.energy_coefficient)}, {limits}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>{self._frame.to_html(max_rows=10)}"
+
+
+# ---------------------------------------------------------------------- reading and validating
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    # Ids such as "007" must survive, so the id column stays text; a UTF-8 byte-order mark is not part of a name.
+    # Only an empty cell is missing: a client may well be called "NA".
+    return pd.read_csv(path, dtype={"client": "str"}, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path)
+
+
+def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    if frame.columns.has_duplicates:
+        raise InputError(f"{source}: column {listing(frame.columns[frame.columns.duplicated()])} appears twice")
+    frame = frame.rename(columns=lambda c: SYMBOLS.get(c.strip(), c.strip()) if isinstance(c, str) else c)
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()]
+        raise InputError(f"{source}: column {listing(twice)} is given both by its full name and its symbol; keep one")
+    if len(frame) == 0:
+        raise InputError(f"{source}: the table is empty; a population needs at least one client")
+    frame = _with_ids(frame, source)
+
+    columns: dict[str, np.ndarray] = {}
+    if "training_cycles" not in frame and all(c in frame for c in CYCLE_FACTORS):
+        factors = [_numbers(frame, name, source) for name in CYCLE_FACTORS]
+        columns["training_cycles"] = factors[0] * factors[1] * factors[2]
+        bad = ~np.isfinite(columns["training_cycles"]) | (columns["training_cycles"] <= 0)
+        if bad.any():
+            k = int(np.flatnonzero(bad)[0])
+            raise InputError(
+                f"{source}, {_row(frame, k, source)}: iterations x cycles_per_sample x data_size = "
+                f"{columns['training_cycles'][k]!r} is out of range; give them in larger units (GHz and minutes, say)"
+            )
+    missing = [c for c in REQUIRED if c not in frame and c not in columns]
+    if missing:
+        symbols = {name: symbol for symbol, name in SYMBOLS.items()}
+        wanted = ", ".join(f"{c!r} (or {symbols[c]!r})" for c in missing)
+        extra = " or all of " + ", ".join(CYCLE_FACTORS) if "training_cycles" in missing else ""
+        raise InputError(f"{source}: missing column {wanted}{extra}; it has {listing(frame.columns, 12)}")
+    for name in REQUIRED:
+        if name not in columns:
+            columns[name] = _numbers(frame, name, source)
+    columns["max_speed"] = (
+        _numbers(frame, "max_speed", source, infinite=True) if "max_speed" in frame else np.full(len(frame), np.inf)
+    )
+    result = pd.DataFrame({name: columns[name] for name in (*REQUIRED, "max_speed")}, index=frame.index)
+    rest = [c for c in frame.columns if c not in result]
+    return pd.concat([result, frame[rest]], axis=1)
+
+
+def _with_ids(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    if "client" in frame.columns:
+        frame = frame.set_index("client")
+    elif frame.index.nlevels > 1:
+        raise InputError(f"{source}: the index has {frame.index.nlevels} levels; ids must be one index or column 'client'")
+    else:
+        frame = frame.rename_axis("client")
+    ids = frame.index
+    absent = ids.isna() | np.fromiter((isinstance(i, str) and not i.strip() for i in ids), bool, len(ids))
+    if absent.any():
+        k = int(np.flatnonzero(absent)[0])
+        raise InputError(f"{source}, {_line(k, source)}, column 'client': the id is missing; give every client an id")
+    if ids.has_duplicates:
+        k = int(np.flatnonzero(ids.duplicated())[0])
+        raise InputError(f"{source}, {_line(k, source)}, column 'client': id {ids[k]!r} appears twice; ids must be unique")
+    return frame
+
+
+def _numbers(frame: pd.DataFrame, name: str, source: str, *, infinite: bool = False) -> np.ndarray:
+    """The column as positive floats, or one error naming the first bad cell and how many more there are."""
+    column = frame[name]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column):
+        raise InputError(f"{source}, column {name!r}: holds {column.dtype} values; positive numbers are needed")
+    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        raise InputError(f"{source}, column {name!r}: holds dates or durations; positive numbers are needed")
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    text = np.isnan(values) & ~column.isna().to_numpy()
+    finite = np.isfinite(values) | (infinite & (values == np.inf))
+    bad = text | ~finite | (values <= 0)
+    if not bad.any():
+        return values
+    k = int(np.flatnonzero(bad)[0])
+    cell: Any = column.iloc[k]
+    if text[k]:
+        problem = "is not a number"
+    elif pd.isna(cell):
+        problem = "is missing" + ("; write inf for no limit" if infinite else "")
+    elif not np.isfinite(values[k]):
+        problem = "must be finite"
+    else:
+        problem = "must be greater than 0"
+    more = f" ({int(bad.sum()) - 1} more in this column)" if bad.sum() > 1 else ""
+    shown = "" if pd.isna(cell) else f" {cell.item()!r}" if isinstance(cell, np.generic) else f" {cell!r}"
+    raise InputError(f"{source}, {_row(frame, k, source)}, column {name!r}: the value{shown} {problem}{more}")
+
+
+def _line(k: int, source: str) -> str:
+    """The k-th data row, as the reader sees it: in a CSV the header is line 1."""
+    return f"row {k + 2}" if source.lower().endswith(".csv") else f"row {k}"
+
+
+def _row(frame: pd.DataFrame, k: int, source: str) -> str:
+    return f"{_line(k, source)} (client {frame.index[k]!r})"

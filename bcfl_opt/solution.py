@@ -1,0 +1,225 @@
+"""What do we hold after a solve? ``Status`` (why it stopped), ``Quality`` (what the point is worth), ``Solution``."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bcfl_opt.errors import NoSolutionError
+
+if TYPE_CHECKING:
+    from bcfl_opt.certificate import Certificate
+    from bcfl_opt.game import Game
+
+
+class Status(enum.Enum):
+    """Why the solve stopped; the value is the sentence a person reads."""
+
+    SOLVED = "solved, and the recomputed residuals hold"
+    INFEASIBLE = "proven infeasible: no point satisfies all constraints"
+    LOCALLY_INFEASIBLE = "stopped at a point of local infeasibility: no feasible point was found near the start"
+    UNBOUNDED = "unbounded: the objective improves without limit"
+    ITERATION_LIMIT = "iteration limit reached before the tolerance"
+    TIME_LIMIT = "time limit reached before the tolerance"
+    EVALUATION_ERROR = "a function could not be evaluated at a point the solver needed"
+    NUMERICAL_FAILURE = "the solver gave up for numerical reasons"
+    NOT_CERTIFIED = "the solver reports success, but the recomputed residuals do not hold"
+    FOLLOWER_NOT_OPTIMAL = "the clients' own problems, solved exactly at these prices, have another answer"
+    NO_CLIENTS = "no client can take part; the table of clients says why"
+    NO_FREEDOM = "more equality constraints than free variables"
+    INTERRUPTED = "interrupted by the user"
+    UNKNOWN = "the solver stopped for a reason it does not name"
+
+
+class Quality(enum.Enum):
+    """What the point is worth."""
+
+    GLOBAL = "globally optimal: exact, or convex with a closed duality gap"
+    LOCAL = "locally optimal: the first-order (KKT) conditions hold"
+    NONE = "no solution"
+
+
+#: Columns of :attr:`Solution.clients`, in order.
+CLIENT_COLUMNS = (
+    "training_time",
+    "mining_time",
+    "training_speed",
+    "mining_speed",
+    "training_price",
+    "mining_price",
+    "training_reward",
+    "mining_reward",
+    "energy_cost",
+    "client_utility",
+    "recruited",
+    "reason",
+)
+
+
+def clients_table(
+    game: Game,
+    training_time: np.ndarray,
+    mining_time: np.ndarray,
+    training_price: np.ndarray,
+    mining_price: np.ndarray,
+    recruited: np.ndarray,
+    reason: np.ndarray,
+) -> pd.DataFrame:
+    """The table of :attr:`Solution.clients` from times and prices, arrays of shape (N,) in the population's order.
+
+    Who is not recruited does no work: rewards, cost and utility 0, times, speeds and prices NaN.
+    Rewards t p_t and s p_m, energy rho mu^3 / t^2 + rho psi^3 / s^2, utility (1).
+    """
+    recruited = np.asarray(recruited, dtype=bool)
+    mu, rho, psi = game.population.training_cycles, game.population.energy_coefficient, game.mining_cycles
+
+    def worked(values: np.ndarray) -> np.ndarray:
+        return np.where(recruited, values, np.nan)
+
+    t, s, p_t, p_m = (worked(values) for values in (training_time, mining_time, training_price, mining_price))
+    q_t, q_m = mu / t, psi / s
+    r_t, r_m = t * p_t, s * p_m
+    energy = rho * (mu * q_t**2 + psi * q_m**2)
+    columns: dict[str, Any] = {
+        "training_time": t,
+        "mining_time": s,
+        "training_speed": q_t,
+        "mining_speed": q_m,
+        "training_price": p_t,
+        "mining_price": p_m,
+        "training_reward": np.where(recruited, r_t, 0.0),
+        "mining_reward": np.where(recruited, r_m, 0.0),
+        "energy_cost": np.where(recruited, energy, 0.0),
+        "client_utility": np.where(recruited, r_t + r_m - energy, 0.0),
+        "recruited": recruited,
+        "reason": reason,
+    }
+    return pd.DataFrame(columns, index=game.population.ids, copy=False)
+
+
+def owner_utility(game: Game, clients: pd.DataFrame) -> float:
+    """U_mo (2) of a table of clients: f(sum mu) - xi sum(t + s + t p_t + s p_m) over the recruited clients [utility]."""
+    recruited = clients["recruited"].to_numpy(dtype=bool)
+    parts = clients.loc[recruited, ["training_time", "mining_time", "training_reward", "mining_reward"]]
+    return game.performance_value(recruited) - game.cost_weight * float(parts.to_numpy().sum())
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Solution:
+    """The result of a solve. Values of a failed solve are not handed out: they raise, or are NaN in the table.
+
+    Attributes
+    ----------
+    problem : what was solved, in words.
+    solver : which engine answered ("ipopt", "clarabel", "exact").
+    status : :class:`Status`, why it stopped. quality : :class:`Quality`, what the point is worth.
+    succeeded : the status is SOLVED, which includes that the certificate holds.
+    message : the status in a sentence, with the detail that matters.
+    objective : the model's objective at the point, in the user's own sense. Raises NoSolutionError if not succeeded.
+    clients : DataFrame by client (see CLIENT_COLUMNS); None for a model that knows no game.
+    variables : name -> value (Series by index, or float) of every variable of the model.
+    shadow_prices : constraint name -> Series (or float): d objective* / d right-hand side, in the user's sense.
+    certificate : residuals recomputed from the model and the point.
+    timing : seconds by stage. iterations : of the solver. log : the solver's own output.
+    provenance : versions, options and attempts.
+    """
+
+    problem: str
+    solver: str
+    status: Status
+    quality: Quality
+    certificate: Certificate | None
+    detail: str = ""
+    game: Game | None = None
+    clients: pd.DataFrame | None = None
+    timing: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    iterations: int | None = None
+    log: str = ""
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _objective: float = np.nan
+    _variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _shadow_prices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _warm_start: Any = None
+
+    def __post_init__(self) -> None:
+        if self.succeeded and not np.isfinite(self._objective):
+            raise AssertionError(f"a solved {self.problem} with objective {self._objective!r}")
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status is Status.SOLVED
+
+    @property
+    def message(self) -> str:
+        return f"{self.status.value}{': ' if self.detail else ''}{self.detail}"
+
+    @property
+    def objective(self) -> float:
+        return self._held(self._objective, "objective")
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        return self._held(self._variables, "variables")
+
+    @property
+    def shadow_prices(self) -> Mapping[str, Any]:
+        return self._held(self._shadow_prices, "shadow prices")
+
+    @property
+    def owner_utility(self) -> float:
+        """U_mo (2) at this point [utility]; for any model that knows its game."""
+        game, clients = self._with_game("owner's utility")
+        return self._held(owner_utility(game, clients), "owner's utility")
+
+    @property
+    def prices(self) -> pd.DataFrame:
+        """The prices by client (NaN where not recruited), as :func:`bcfl_opt.best_response` and Problem 1 take them."""
+        _, clients = self._with_game("prices")
+        return self._held(clients[["training_price", "mining_price"]].copy(), "prices")
+
+    def raise_if_failed(self) -> Solution:
+        """Return itself, or raise :class:`NoSolutionError` with the message."""
+        if not self.succeeded:
+            raise NoSolutionError(f"{self.problem} was not solved by {self.solver}: {self.message}")
+        return self
+
+    def _held(self, value: Any, what: str) -> Any:
+        if not self.succeeded:
+            raise NoSolutionError(f"no {what}: {self.problem} was not solved by {self.solver}: {self.message}")
+        return value
+
+    def _with_game(self, what: str) -> tuple[Game, pd.DataFrame]:
+        if self.game is None or self.clients is None:
+            raise NoSolutionError(f"no {what}: this model knows no game; build it with bcfl_opt.models")
+        return self.game, self.clients
+
+    def __repr__(self) -> str:
+        lines = [f"{self.problem} by {self.solver}: {self.message}"]
+        if self.succeeded:
+            lines.append(f"  objective    {self._objective:.10g}   ({self.quality.value})")
+        if self.clients is not None:
+            recruited = self.clients["recruited"].to_numpy(dtype=bool)
+            line = f"  clients      {int(recruited.sum())} of {len(recruited)} recruited"
+            if not recruited.all():
+                first = self.clients.loc[~recruited].iloc[0]
+                line += f"; {self.clients.index[~recruited][0]!r}: {first['reason']}"
+            lines.append(line)
+        if self.certificate is not None:
+            lines.append(f"  certificate  {self.certificate!r}")
+        effort = [f"{self.iterations} iterations"] if self.iterations is not None else []
+        if self.timing:
+            effort.append(f"{sum(self.timing.values()):.3g} s")
+        if effort:
+            lines.append(f"  effort       {', '.join(effort)}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table = "" if self.clients is None else self.clients.to_html(max_rows=10, float_format="%.6g")
+        return f"<pre>{escape(repr(self))}</pre>{table}"

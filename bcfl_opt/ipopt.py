@@ -1,0 +1,230 @@
+"""How does a programme reach IPOPT? Callbacks for cyipopt, options, statuses in words, multipliers back."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from bcfl_opt.errors import InputError, SolverMissingError
+from bcfl_opt.presolve import Multipliers, Presolved
+from bcfl_opt.solution import Status
+
+#: What we ask of IPOPT unless the user says otherwise. bound_relax_factor 0: bounds are meant, and the error of 1e-8
+#: that relaxing them leaves is gone. acceptable_iter 0: almost solved is not solved.
+DEFAULTS: dict[str, Any] = {
+    "tol": 1e-9,
+    "constr_viol_tol": 1e-9,
+    "compl_inf_tol": 1e-9,
+    "dual_inf_tol": 1e-6,
+    "bound_relax_factor": 0.0,
+    "acceptable_iter": 0,
+    "max_iter": 3000,
+    "sb": "yes",
+}
+
+#: IPOPT's return code -> status. Where the code leaves the matter open, the certificate decides (see solving.py).
+STATUSES = {
+    0: Status.SOLVED,
+    1: Status.SOLVED,
+    2: Status.LOCALLY_INFEASIBLE,
+    3: Status.NUMERICAL_FAILURE,
+    4: Status.UNBOUNDED,
+    5: Status.INTERRUPTED,
+    6: Status.SOLVED,
+    -1: Status.ITERATION_LIMIT,
+    -2: Status.NUMERICAL_FAILURE,
+    -3: Status.NUMERICAL_FAILURE,
+    -4: Status.TIME_LIMIT,
+    -5: Status.TIME_LIMIT,
+    -10: Status.NO_FREEDOM,
+    -11: Status.NUMERICAL_FAILURE,
+    -13: Status.EVALUATION_ERROR,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What IPOPT left behind: a point and multipliers of the programme as written, whatever they are worth."""
+
+    status: Status
+    detail: str
+    x: np.ndarray
+    multipliers: Multipliers
+    iterations: int
+    log: str
+    seconds: float
+
+
+def available() -> bool:
+    """Can cyipopt be imported here? Probed without importing it."""
+    return importlib.util.find_spec("cyipopt") is not None
+
+
+def versions() -> dict[str, str]:
+    """cyipopt's and IPOPT's version."""
+    import cyipopt
+
+    for name in ("cyipopt-wheels", "cyipopt"):
+        try:
+            return {name: importlib.metadata.version(name), "ipopt": ".".join(map(str, cyipopt.IPOPT_VERSION))}
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"ipopt": ".".join(map(str, cyipopt.IPOPT_VERSION))}
+
+
+def run(
+    presolved: Presolved,
+    x: np.ndarray,
+    *,
+    options: Mapping[str, Any] | None = None,
+    warm_start: Multipliers | None = None,
+    time_limit: float | None = None,
+    log: bool = True,
+    tee: bool = False,
+) -> Outcome:
+    """One run of IPOPT from ``x``.
+
+    options : IPOPT's own, over :data:`DEFAULTS`. warm_start : multipliers of a previous solve. time_limit : seconds of
+    wall time. tee : also print IPOPT's log as it goes.
+    """
+    begin = time.perf_counter()
+    functions, n = presolved.functions, len(x)
+    low, high = presolved.x_lower, presolved.x_upper
+    x = np.clip(x, low, high)
+    if not n or np.all(low == high):
+        return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
+    cyipopt = _cyipopt()
+    count = [0]
+    problem = cyipopt.Problem(
+        n=n,
+        m=len(presolved.kept),
+        problem_obj=_Callbacks(presolved, count),
+        lb=low,
+        ub=high,
+        cl=presolved.lower,
+        cu=presolved.upper,
+    )
+    settings = {**DEFAULTS, "print_level": 5 if tee else 0, **(options or {})}
+    if time_limit is not None:
+        settings["max_wall_time"] = float(time_limit)
+    multipliers: dict[str, Any] = {}
+    if warm_start is not None:
+        rows, z_lower, z_upper = presolved.reduce(warm_start)
+        multipliers = {"lagrange": rows, "zl": z_lower, "zu": z_upper}
+        for name, number in _WARM.items():
+            settings.setdefault(name, number)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ipopt.log"
+        if log:
+            settings.setdefault("output_file", str(path))
+            settings.setdefault("file_print_level", 5)
+        for name, setting in settings.items():
+            _set_option(problem, name, setting)
+        with _threads().limit(limits=1), np.errstate(all="ignore"):
+            x, info = problem.solve(x, **multipliers)
+        text = path.read_text(errors="replace") if path.exists() else ""
+    code = int(info["status"])
+    message = info["status_msg"]
+    message = message.decode() if isinstance(message, bytes) else str(message)
+    return Outcome(
+        STATUSES.get(code, Status.UNKNOWN),
+        f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else "",
+        np.asarray(x, dtype=float),
+        presolved.restore(*(np.asarray(info[key], dtype=float) for key in ("mult_g", "mult_x_L", "mult_x_U"))),
+        count[0],
+        text,
+        time.perf_counter() - begin,
+    )
+
+
+#: A warm start means little unless IPOPT is told to stay near it.
+_WARM: dict[str, Any] = {
+    "warm_start_init_point": "yes",
+    "warm_start_bound_push": 1e-9,
+    "warm_start_bound_frac": 1e-9,
+    "warm_start_slack_bound_push": 1e-9,
+    "warm_start_slack_bound_frac": 1e-9,
+    "warm_start_mult_bound_push": 1e-9,
+    "mu_init": 1e-6,
+}
+
+
+class _Callbacks:
+    """cyipopt's protocol over :class:`~bcfl_opt.program.Functions`."""
+
+    def __init__(self, presolved: Presolved, count: list[int]) -> None:
+        functions = presolved.functions
+        self.objective: Callable[[np.ndarray], float] = functions.objective
+        self.gradient, self.constraints = functions.gradient, functions.constraints
+        self.jacobian, self.hessian = functions.jacobian, functions.hessian
+        self._functions, self._count = functions, count
+
+    def jacobianstructure(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._functions.jacobian_rows, self._functions.jacobian_columns
+
+    def hessianstructure(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._functions.hessian_rows, self._functions.hessian_columns
+
+    def intermediate(self, mode: int, iteration: int, *_: float) -> bool:
+        self._count[0] = iteration
+        return True
+
+
+def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Outcome:
+    """No free variable: the point is given, and the only question is whether the constraints hold there.
+
+    Fixed variables' multipliers absorb the gradient, so with all rows at multiplier 0 the point is stationary.
+    """
+    functions = presolved.functions
+    gradient = functions.gradient(x)
+    multipliers = presolved.restore(np.zeros(len(presolved.kept)), np.maximum(gradient, 0.0), np.maximum(-gradient, 0.0))
+    g = functions.constraints(x)
+    size = 1e-9 * np.maximum(1.0, np.abs(g))
+    holds = bool(np.all((g >= presolved.lower - size) & (g <= presolved.upper + size)))
+    status = Status.SOLVED if holds else Status.INFEASIBLE
+    detail = "" if holds else "every variable is fixed, and a constraint does not hold there"
+    return Outcome(status, detail, x, multipliers, 0, "", time.perf_counter() - begin)
+
+
+def _set_option(problem: Any, name: str, setting: Any) -> None:
+    if isinstance(setting, bool):
+        setting = "yes" if setting else "no"
+    elif isinstance(setting, np.generic):
+        setting = setting.item()
+    if isinstance(setting, int) and name in DEFAULTS and isinstance(DEFAULTS[name], float):
+        setting = float(setting)
+    try:
+        problem.add_option(name, setting)
+    except TypeError as error:
+        try:
+            problem.add_option(name, float(setting))
+        except (TypeError, ValueError):
+            raise InputError(f"IPOPT refuses the option {name} = {setting!r}: unknown name or unsuitable value") from error
+
+
+def _cyipopt() -> Any:
+    if not available():
+        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
+    import cyipopt
+
+    return cyipopt
+
+
+_controller: ThreadpoolController | None = None
+
+
+def _threads() -> ThreadpoolController:
+    """The loaded BLAS libraries; looked up once, after cyipopt has loaded its own."""
+    global _controller
+    if _controller is None:
+        _controller = ThreadpoolController()
+    return _controller

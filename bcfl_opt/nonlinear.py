@@ -1,0 +1,235 @@
+"""How is a Pyomo model solved? Read, presolved, run through IPOPT, and judged by residuals of our own."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyomo.core.base.block import BlockData
+from pyomo.core.base.component import ComponentData
+from pyomo.core.base.var import Var
+from pyomo.core.expr.numvalue import value
+
+from bcfl_opt import ipopt
+from bcfl_opt.certificate import Certificate
+from bcfl_opt.context import Context
+from bcfl_opt.convexity import is_convex
+from bcfl_opt.kkt import certify
+from bcfl_opt.presolve import Multipliers, Presolved, presolve
+from bcfl_opt.program import Program, program
+from bcfl_opt.solution import Quality, Status
+
+#: Tried in order until one is certified; a user's own options come on top. The tight bounds give the exact answer; where
+#: the feasible set has no interior (clients at their limits) IPOPT needs them relaxed by its usual 1e-8.
+ATTEMPTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"bound_relax_factor": 1e-8},
+    {"bound_relax_factor": 1e-8, "mu_strategy": "adaptive"},
+)
+#: Stops that another attempt would only repeat.
+FINAL = (Status.TIME_LIMIT, Status.INTERRUPTED, Status.NO_FREEDOM, Status.UNBOUNDED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """Status, point and certificate of a Pyomo model, before anyone asks about clients."""
+
+    program: Program
+    status: Status
+    quality: Quality
+    detail: str
+    certificate: Certificate | None
+    x: np.ndarray
+    multipliers: Multipliers | None
+    iterations: int | None
+    log: str
+    timing: Mapping[str, float]
+    provenance: Mapping[str, Any]
+
+    @property
+    def objective(self) -> float:
+        """In the user's own sense; NaN without a point."""
+        if self.multipliers is None:
+            return np.nan
+        with np.errstate(all="ignore"):
+            return self.program.sense * self.program.functions.objective(self.x)
+
+    def load(self) -> None:
+        """Set the model's variables to the point."""
+        for variable, number in zip(self.program.variables, self.x.tolist(), strict=True):
+            variable.set_value(number, skip_validation=True)
+
+    def variables(self) -> dict[str, Any]:
+        """Component name -> Series by index (float for a scalar), for every active variable; unused ones keep their value."""
+        found = {id(variable): number for variable, number in zip(self.program.variables, self.x.tolist(), strict=True)}
+        result: dict[str, Any] = {}
+        for component in self.program.model.component_objects(Var, active=True, descend_into=True):
+            numbers = {index: found.get(id(item), item.value) for index, item in component.items()}
+            result[component.name] = _series(component, numbers)
+        return result
+
+    def shadow_prices(self) -> dict[str, Any]:
+        """Constraint name -> Series by index (float for a scalar): d objective* / d right-hand side, in the user's sense.
+
+        With the minimised f = sense x objective and multipliers of f + rows g, d f* / d bound = -rows.
+        """
+        assert self.multipliers is not None
+        prices = (-self.program.sense * self.multipliers.rows + 0.0).tolist()
+        grouped: dict[int, tuple[Any, dict[Any, float]]] = {}
+        for constraint, price in zip(self.program.constraints, prices, strict=True):
+            component = constraint.parent_component()
+            grouped.setdefault(id(component), (component, {}))[1][constraint.index()] = price
+        return {component.name: _series(component, numbers) for component, numbers in grouped.values()}
+
+    def client_values(self, context: Context) -> dict[str, np.ndarray] | None:
+        """Times and prices of the model's clients at the point; None where the model no longer has them."""
+        model = self.program.model
+        found = {id(variable): number for variable, number in zip(self.program.variables, self.x.tolist(), strict=True)}
+        before = [variable.value for variable in self.program.variables]
+        result: dict[str, np.ndarray] = {}
+        try:
+            for name in ("training_time", "mining_time", "training_price", "mining_price"):
+                component = model.component(name)
+                if component is None and context.prices is not None:
+                    result[name] = context.prices.loc[context.clients, name].to_numpy()
+                elif component is None:
+                    return None
+                elif component.ctype is Var:
+                    items = [component[i] for i in context.clients]
+                    result[name] = np.array([found.get(id(item), item.value) for item in items], dtype=float)
+                else:
+                    self.load()  # an Expression is evaluated at the model's values
+                    result[name] = np.array([value(component[i]) for i in context.clients], dtype=float)
+        finally:
+            for variable, number in zip(self.program.variables, before, strict=True):
+                variable.set_value(number, skip_validation=True)
+        return result
+
+
+def solve_program(
+    model: BlockData,
+    *,
+    options: Mapping[str, Any] | None = None,
+    warm_start: Answer | None = None,
+    time_limit: float | None = None,
+    tee: bool = False,
+    unit: float = 1.0,
+) -> Answer:
+    """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
+
+    unit : what counts as small in this model, see :func:`bcfl_opt.kkt.certify`.
+    """
+    begin = time.perf_counter()
+    read = program(model)
+    reduced = presolve(read)
+    timing = {"read": time.perf_counter() - begin}
+    provenance: dict[str, Any] = {"versions": ipopt.versions(), "options": dict(options or {}), "attempts": []}
+    if reduced.conflict:
+        return Answer(
+            read,
+            Status.INFEASIBLE,
+            Quality.NONE,
+            reduced.conflict,
+            None,
+            read.start(),
+            None,
+            None,
+            "",
+            timing,
+            provenance,
+        )
+    x, multipliers = read.start(), None
+    if warm_start is not None:
+        x, multipliers = _from_previous(warm_start, read, x)
+    convex = is_convex(read, reduced.x_lower, reduced.x_upper)
+    best: Answer | None = None
+    for attempt in ATTEMPTS:
+        left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
+        settings = {**attempt, **(options or {})}
+        outcome = ipopt.run(reduced, x, options=settings, warm_start=multipliers, time_limit=left, tee=tee)
+        provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
+        timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
+        check = time.perf_counter()
+        certificate = certify(read, outcome.x, outcome.multipliers, convex=convex, unit=unit)
+        timing["certify"] = timing.get("certify", 0.0) + time.perf_counter() - check
+        answer = _judged(read, reduced, outcome, certificate, timing, provenance)
+        if best is None or answer.status is Status.SOLVED:
+            best = answer
+        if answer.status is Status.SOLVED or outcome.status in FINAL or (options and set(attempt) & set(options)):
+            break
+    assert best is not None
+    return best
+
+
+def _judged(
+    read: Program,
+    reduced: Presolved,
+    outcome: ipopt.Outcome,
+    certificate: Certificate,
+    timing: dict[str, float],
+    provenance: dict[str, Any],
+) -> Answer:
+    """The certificate decides: a point that holds is solved whatever IPOPT says of it, and one that does not is not."""
+    status, detail = outcome.status, outcome.detail
+    finite = bool(np.isfinite(outcome.x).all())
+    if finite and certificate.holds():
+        status, detail = Status.SOLVED, ""
+    elif status is Status.SOLVED:
+        status, detail = Status.NOT_CERTIFIED, certificate.failure()
+    elif status in (Status.LOCALLY_INFEASIBLE, Status.NUMERICAL_FAILURE, Status.ITERATION_LIMIT):
+        place = certificate.where.get("primal", "")
+        if place and not certificate.primal <= 1e-6:
+            detail = f"{detail}; {place} is violated most, by {certificate.primal:.3g} of its size"
+    solved = status is Status.SOLVED
+    quality = Quality.NONE if not solved else Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL
+    return Answer(
+        read,
+        status,
+        quality,
+        detail,
+        certificate,
+        outcome.x,
+        outcome.multipliers,
+        outcome.iterations,
+        outcome.log,
+        timing,
+        provenance,
+    )
+
+
+def _from_previous(previous: Answer, read: Program, x: np.ndarray) -> tuple[np.ndarray, Multipliers | None]:
+    """Point and multipliers of a previous answer, matched by component (by name where the model is another one)."""
+    same = previous.program.model is read.model
+
+    def key(item: ComponentData) -> Any:
+        return id(item) if same else item.name
+
+    if previous.multipliers is None:
+        return x, None
+    places = {key(variable): k for k, variable in enumerate(previous.program.variables)}
+    columns = np.array([places.get(key(variable), -1) for variable in read.variables], dtype=np.int64)
+    places = {key(constraint): k for k, constraint in enumerate(previous.program.constraints)}
+    rows = np.array([places.get(key(constraint), -1) for constraint in read.constraints], dtype=np.int64)
+
+    def taken(values: np.ndarray, where: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+        return np.where(where >= 0, values[where], otherwise) if len(values) else otherwise
+
+    old = previous.multipliers
+    zero = np.zeros(len(columns))
+    return taken(previous.x, columns, x), Multipliers(
+        taken(old.rows, rows, np.zeros(len(rows))),
+        taken(old.x_lower, columns, zero),
+        taken(old.x_upper, columns, zero),
+    )
+
+
+def _series(component: Any, numbers: Mapping[Any, Any]) -> Any:
+    if not component.is_indexed():
+        number = numbers.get(None)
+        return np.nan if number is None else float(number)
+    index = pd.Index(list(numbers), tupleize_cols=True) if numbers else pd.Index([])
+    return pd.Series([np.nan if n is None else float(n) for n in numbers.values()], index=index, dtype=float)

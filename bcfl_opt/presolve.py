@@ -1,0 +1,246 @@
+"""What can be settled before the solver is called? Constant rows, rows that are bounds, rows written twice.
+
+An interior-point method needs an interior: a bound written as a constraint costs a slack, and the same body bounded
+twice, once as an equality, leaves no interior at all. Multipliers are handed back to the rows they belong to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from bcfl_opt.program import Functions, Program
+
+#: Rows that are constant, and bounds that cross, are forgiven this much, relative: rounding in the user's own data.
+ROUNDING = 1e-12
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Multipliers:
+    """Of min f s.t. lower <= g <= upper, x_lower <= x <= x_upper: grad f + J' rows - x_lower + x_upper = 0.
+
+    rows : positive where the upper side binds, negative where the lower side does. x_lower, x_upper : at least 0.
+    """
+
+    rows: np.ndarray
+    x_lower: np.ndarray
+    x_upper: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Presolved:
+    """The programme handed to the solver, and the way back.
+
+    conflict : why there can be no feasible point; "" if nothing was found.
+    """
+
+    program: Program
+    functions: Functions
+    kept: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    x_lower: np.ndarray
+    x_upper: np.ndarray
+    lower_source: np.ndarray
+    upper_source: np.ndarray
+    twin_lower: np.ndarray
+    twin_upper: np.ndarray
+    conflict: str
+
+    def restore(self, rows: np.ndarray, x_lower: np.ndarray, x_upper: np.ndarray) -> Multipliers:
+        """Multipliers of the programme as written, from those of the programme as solved."""
+        full = np.zeros(len(self.program.constraints))
+        # A merged row's multiplier goes to the twin whose side is the tighter one.
+        np.add.at(full, self.twin_upper, np.maximum(rows, 0.0))
+        np.add.at(full, self.twin_lower, np.minimum(rows, 0.0))
+        x_lower, x_upper = x_lower.copy(), x_upper.copy()
+        linear = self.program.functions.linear
+        for source, own, sign in ((self.lower_source, x_lower, -1.0), (self.upper_source, x_upper, 1.0)):
+            columns = np.flatnonzero(source >= 0)
+            rows_of = source[columns]
+            coefficients = linear.data[linear.indptr[rows_of]]
+            full[rows_of] += sign * own[columns] / coefficients
+            own[columns] = 0.0
+        return Multipliers(full, x_lower, x_upper)
+
+    def reduce(self, multipliers: Multipliers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The way there, for a warm start: multipliers of the programme as written to those as solved."""
+        x_lower, x_upper = multipliers.x_lower.copy(), multipliers.x_upper.copy()
+        linear = self.program.functions.linear
+        for source, own, sign in ((self.lower_source, x_lower, -1.0), (self.upper_source, x_upper, 1.0)):
+            columns = np.flatnonzero(source >= 0)
+            rows_of = source[columns]
+            own[columns] = np.maximum(sign * multipliers.rows[rows_of] * linear.data[linear.indptr[rows_of]], 0.0)
+        twins = multipliers.rows[self.twin_upper] + np.where(
+            self.twin_lower != self.twin_upper, multipliers.rows[self.twin_lower], 0.0
+        )
+        return twins, x_lower, x_upper
+
+
+def presolve(program: Program) -> Presolved:
+    """Settle constant rows, bounds written as rows, and twins."""
+    functions, rows = program.functions, len(program.constraints)
+    linear = functions.linear
+    linear.eliminate_zeros()
+    entries = np.diff(linear.indptr)
+    nonlinear = np.zeros(rows, dtype=bool)
+    for family in functions.families:
+        nonlinear[family.rows[family.rows >= 0]] = True
+    empty, single = ~nonlinear & (entries == 0), ~nonlinear & (entries == 1)
+    conflict = _constant_conflict(program, np.flatnonzero(empty))
+
+    x_lower, x_upper = program.x_lower.copy(), program.x_upper.copy()
+    lower_source, upper_source = np.full(len(x_lower), -1), np.full(len(x_lower), -1)
+    which = np.flatnonzero(single)
+    if which.size:
+        columns, coefficients = linear.indices[linear.indptr[which]], linear.data[linear.indptr[which]]
+        low = (program.lower[which] - functions.constant[which]) / coefficients
+        high = (program.upper[which] - functions.constant[which]) / coefficients
+        low, high = np.where(coefficients > 0, low, high), np.where(coefficients > 0, high, low)
+        _tighten(x_lower, lower_source, columns, low, which, 1.0)
+        _tighten(x_upper, upper_source, columns, high, which, -1.0)
+    conflict = conflict or _bound_conflict(program, x_lower, x_upper, lower_source, upper_source)
+    np.maximum(x_lower, x_upper, out=x_upper)  # crossed by rounding at most: one point
+
+    kept = np.flatnonzero(~empty & ~single)
+    kept, lower, upper, twin_lower, twin_upper = _merge_twins(program, kept)
+    conflict = conflict or _twin_conflict(program, lower, upper, twin_lower, twin_upper)
+    return Presolved(
+        program,
+        _rows_of(functions, kept) if len(kept) < rows else functions,
+        kept,
+        lower,
+        upper,
+        x_lower,
+        x_upper,
+        lower_source,
+        upper_source,
+        twin_lower,
+        twin_upper,
+        conflict,
+    )
+
+
+def _rows_of(functions: Functions, kept: np.ndarray) -> Functions:
+    place = np.full(functions.rows, -1)
+    place[kept] = np.arange(len(kept))
+    families = []
+    for family in functions.families:
+        constrained = family.rows >= 0
+        keep = ~constrained | (place[family.rows] >= 0)
+        selected = family.select(keep)
+        selected.rows[:] = np.where(selected.rows >= 0, place[selected.rows], -1)
+        families.append(selected)
+    return Functions(
+        functions.objective_constant,
+        functions.objective_linear,
+        functions.constant[kept],
+        functions.linear[kept],
+        families,
+    )
+
+
+def _tighten(
+    bound: np.ndarray, source: np.ndarray, columns: np.ndarray, values: np.ndarray, rows: np.ndarray, sign: float
+) -> None:
+    """bound = max(bound, values) by column (sign 1) or min (sign -1); source remembers the row that decided."""
+    order = np.lexsort((sign * values, columns))
+    columns, values, rows = columns[order], values[order], rows[order]
+    last = np.append(columns[1:] != columns[:-1], True)  # the tightest of each column
+    columns, values, rows = columns[last], values[last], rows[last]
+    better = sign * values > sign * bound[columns]
+    bound[columns[better]] = values[better]
+    source[columns[better]] = rows[better]
+
+
+def _merge_twins(
+    program: Program, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows with the same body become one with the tighter sides. Equal bodies have bitwise equal fingerprints."""
+    rng = np.random.default_rng(0)
+    functions = program.functions
+    prints = np.zeros((2, functions.rows))
+    for k in range(2):
+        prints[k] = functions.linear @ rng.normal(size=functions.columns)
+        column_print = rng.normal(size=functions.columns)
+        for family in functions.families:
+            here = family.rows >= 0
+            term = np.full(int(here.sum()), rng.normal())
+            for part in (column_print[family.columns[:, here]], family.constants[:, here]):
+                for values in part:
+                    term = np.sin(3.0 * term + values * rng.normal())
+            prints[k] += np.bincount(family.rows[here], weights=term, minlength=functions.rows)
+    first, second = prints[0, kept], prints[1, kept]
+    order = np.lexsort((second, first))
+    same = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
+    shift = functions.constant
+    lower, upper = program.lower - shift, program.upper - shift
+    twin_lower, twin_upper = np.arange(functions.rows), np.arange(functions.rows)
+    dropped = np.zeros(functions.rows, dtype=bool)
+    representative = -1
+    for place in np.flatnonzero(same):
+        here, there = kept[order[place]], kept[order[place + 1]]
+        if place == 0 or not same[place - 1]:
+            representative = here
+        dropped[there] = True
+        if lower[there] > lower[representative]:
+            lower[representative], twin_lower[representative] = lower[there], there
+        if upper[there] < upper[representative]:
+            upper[representative], twin_upper[representative] = upper[there], there
+    kept = kept[~dropped[kept]]
+    lower, upper = lower + shift, upper + shift
+    return kept, lower[kept], upper[kept], twin_lower[kept], twin_upper[kept]
+
+
+def _constant_conflict(program: Program, rows: np.ndarray) -> str:
+    value = program.functions.constant[rows]
+    low, high = program.lower[rows], program.upper[rows]
+    size = 1.0 + np.abs(value)
+    bad = rows[(value < low - ROUNDING * size) | (value > high + ROUNDING * size) | np.isnan(value)]
+    if not bad.size:
+        return ""
+    row = int(bad[0])
+    return (
+        f"constraint {program.constraints[row].name} holds no free variable and is violated: {_between(program.lower[row], program.upper[row], f'{program.functions.constant[row]:g}')}"
+    )
+
+
+def _bound_conflict(
+    program: Program, x_lower: np.ndarray, x_upper: np.ndarray, lower_source: np.ndarray, upper_source: np.ndarray
+) -> str:
+    with np.errstate(invalid="ignore"):
+        slack = ROUNDING * np.maximum(np.abs(x_lower), np.abs(x_upper))
+        bad = np.flatnonzero(x_lower > x_upper + np.where(np.isfinite(slack), slack, 0.0))
+    if not bad.size:
+        return ""
+    column = int(bad[0])
+    variable = program.variables[column].name
+
+    def origin(source: np.ndarray) -> str:
+        row = int(source[column])
+        return f"constraint {program.constraints[row].name}" if row >= 0 else "its own bound"
+
+    return (
+        f"variable {variable} must be at least {x_lower[column]:g} ({origin(lower_source)}) and at most {x_upper[column]:g} "
+        f"({origin(upper_source)})"
+    )
+
+
+def _twin_conflict(
+    program: Program, lower: np.ndarray, upper: np.ndarray, twin_lower: np.ndarray, twin_upper: np.ndarray
+) -> str:
+    with np.errstate(invalid="ignore"):
+        slack = ROUNDING * np.maximum(np.abs(lower), np.abs(upper))
+        bad = np.flatnonzero(lower > upper + np.where(np.isfinite(slack), slack, 0.0))
+    if not bad.size:
+        return ""
+    row = int(bad[0])
+    first, second = program.constraints[int(twin_lower[row])].name, program.constraints[int(twin_upper[row])].name
+    return f"constraints {first} and {second} bound the same expression by at least {lower[row]:g} and at most {upper[row]:g}"
+
+
+def _between(low: float, high: float, middle: str) -> str:
+    left = f"{low:g} <= " if np.isfinite(low) else ""
+    right = f" <= {high:g}" if np.isfinite(high) else ""
+    return f"{left}{middle}{right}"

@@ -1,0 +1,1 @@
+"""placeholder while the solver is written"""

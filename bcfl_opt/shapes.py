@@ -1,0 +1,357 @@
+"""Which expression shapes does a Pyomo model hold, and with which variables and constants does each occur?
+
+A model of N clients repeats a handful of shapes N times: ``c / t**2`` with another ``c`` and another ``t``. A
+:class:`Reader` splits every expression into constant + linear part + nonlinear terms and files each term under its
+shape, so that derivatives are built once a shape (:mod:`bcfl_opt.derivatives`) and evaluated over arrays.
+
+A shape is a nested tuple: ("v", k) the term's k-th variable, ("p", k) its k-th constant, a float only as an exponent,
+and (operator, operand, ...). A term's constant 0 is the coefficient the whole term is multiplied by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pyomo.common.numeric_types import native_numeric_types
+from pyomo.core.base.expression import NamedExpressionData
+from pyomo.core.base.var import VarData
+from pyomo.core.expr import numeric_expr as nodes
+from pyomo.core.expr.numvalue import value
+
+from bcfl_opt.errors import ModelError
+
+#: Pyomo's unary functions that IPOPT can differentiate, by Pyomo's name. (abs is, except at 0.)
+UNARY: dict[str, Callable[[float], float]] = {
+    "exp": math.exp,
+    "log": math.log,
+    "log10": math.log10,
+    "sqrt": math.sqrt,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "asin": math.asin,
+    "acos": math.acos,
+    "atan": math.atan,
+    "sinh": math.sinh,
+    "cosh": math.cosh,
+    "tanh": math.tanh,
+    "asinh": math.asinh,
+    "acosh": math.acosh,
+    "atanh": math.atanh,
+    "abs": abs,
+}
+
+Shape = tuple[Any, ...]
+
+
+@dataclasses.dataclass(slots=True)
+class Occurrences:
+    """Where one shape occurs: per term its row, its variables (columns of the programme) and its constants."""
+
+    rows: list[int]
+    columns: list[int]
+    constants: list[float]
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """rows (K,), columns (variables per term, K), constants (constants per term, K), each row contiguous."""
+        count = len(self.rows)
+        columns = np.asarray(self.columns, dtype=np.int64).reshape(count, -1).T
+        constants = np.asarray(self.constants, dtype=float).reshape(count, -1).T
+        return np.asarray(self.rows, dtype=np.int64), np.ascontiguousarray(columns), np.ascontiguousarray(constants)
+
+
+class Reader:
+    """Reads Pyomo expressions, row by row, into constants, linear entries and nonlinear terms grouped by shape.
+
+    Attributes
+    ----------
+    variables : the unfixed variables met so far; a variable's column is its place in this list.
+    row, column, coefficient : the linear entries, as triplets.
+    constant : constant part by row.
+    terms : shape -> Occurrences.
+    """
+
+    def __init__(self) -> None:
+        self.variables: list[VarData] = []
+        self.row: list[int] = []
+        self.column: list[int] = []
+        self.coefficient: list[float] = []
+        self.constant: list[float] = []
+        self.terms: dict[Shape, Occurrences] = {}
+        self._columns: dict[int, int] = {}
+        self._slots: dict[int, int] = {}
+        self._constants: list[float] = []
+        self._component: Any = None
+        self._encoders: dict[type, Callable[[Any], Any]] = {}
+
+    def read(self, expression: Any, component: Any) -> int:
+        """Read the next row; ``component`` is only for messages. Returns the row's number."""
+        row = len(self.constant)
+        self.constant.append(0.0)
+        self._component = component
+        try:
+            self._split(expression, row)
+        except RecursionError:
+            # Recursion costs no C stack in Python 3.11+, so a very deep expression only needs a higher limit.
+            limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(1_000_000)
+            try:
+                self._forget(row)
+                self._split(expression, row)
+            finally:
+                sys.setrecursionlimit(limit)
+        return row
+
+    def _forget(self, row: int) -> None:
+        while self.row and self.row[-1] == row:
+            for entries in (self.row, self.column, self.coefficient):
+                entries.pop()
+        for occurrences in self.terms.values():
+            while occurrences.rows and occurrences.rows[-1] == row:
+                count = len(occurrences.rows)
+                del occurrences.columns[-(len(occurrences.columns) // count) :]
+                del occurrences.constants[-(len(occurrences.constants) // count) :]
+                occurrences.rows.pop()
+        self.constant[row] = 0.0
+
+    # ------------------------------------------------------------------ sums apart
+
+    def _split(self, expression: Any, row: int) -> None:
+        stack: list[tuple[Any, float]] = [(expression, 1.0)]
+        native = native_numeric_types
+        while stack:
+            node, factor = stack.pop()
+            kind = node.__class__
+            if kind in native:
+                self.constant[row] += factor * node
+            elif isinstance(node, VarData):
+                if node.fixed:
+                    self.constant[row] += factor * self._fixed(node)
+                else:
+                    self.row.append(row)
+                    self.column.append(self._column(node))
+                    self.coefficient.append(factor)
+            elif kind is nodes.MonomialTermExpression:
+                coefficient, variable = node.args
+                if coefficient.__class__ not in native:
+                    coefficient = self._number(coefficient)
+                stack.append((variable, factor * coefficient))
+            elif isinstance(node, nodes.SumExpression):
+                stack.extend([(term, factor) for term in node.args])
+            elif not node.is_potentially_variable():
+                self.constant[row] += factor * self._number(node)
+            elif isinstance(node, NamedExpressionData):
+                stack.append((self._unnamed(node), factor))
+            elif kind is nodes.NegationExpression:
+                stack.append((node.args[0], -factor))
+            elif kind is nodes.ProductExpression and self._is_number(node.args[0]):
+                stack.append((node.args[1], factor * self._number(node.args[0])))
+            elif kind is nodes.ProductExpression and self._is_number(node.args[1]):
+                stack.append((node.args[0], factor * self._number(node.args[1])))
+            elif kind is nodes.DivisionExpression and self._is_number(node.args[1]):
+                divisor = self._number(node.args[1])
+                if divisor == 0:
+                    raise ModelError(f"{self._place()}: division by zero in {node}")
+                stack.append((node.args[0], factor / divisor))
+            else:
+                self._file(node, factor, row)
+
+    def _file(self, node: Any, factor: float, row: int) -> None:
+        """File a nonlinear term under its shape; what turns out to hold no variable goes to the constant."""
+        self._slots = slots = {}
+        self._constants = constants = [factor]
+        shape = self._encode(node)
+        if shape.__class__ is float:
+            self.constant[row] += factor * shape
+            return
+        occurrences = self.terms.get(shape)
+        if occurrences is None:
+            occurrences = self.terms[shape] = Occurrences([], [], [])
+        occurrences.rows.append(row)
+        occurrences.columns.extend(slots)  # keys in order of first appearance: columns of the programme
+        occurrences.constants.extend(constants)
+
+    # ------------------------------------------------------------------ one term to its shape
+
+    def _encode(self, node: Any) -> Any:
+        """A float if the node holds no free variable, else its shape; fills ``_slots`` and ``_constants``."""
+        kind = node.__class__
+        if kind in native_numeric_types:
+            return float(node)
+        encoder = self._encoders.get(kind)
+        if encoder is None:
+            encoder = self._encoders[kind] = self._encoder(node)
+        return encoder(node)
+
+    def _encoder(self, node: Any) -> Callable[[Any], Any]:
+        kind = node.__class__
+        if isinstance(node, VarData):
+            return self._encode_variable
+        if not node.is_potentially_variable():
+            return self._number
+        if isinstance(node, NamedExpressionData):
+            return lambda named: self._encode(self._unnamed(named))
+        if issubclass(kind, nodes.SumExpression):
+            return self._encode_sum
+        if issubclass(kind, nodes.ProductExpression):
+            return self._encode_product
+        if kind is nodes.DivisionExpression:
+            return self._encode_division
+        if kind is nodes.PowExpression:
+            return self._encode_power
+        if kind is nodes.NegationExpression:
+            return self._encode_negation
+        if issubclass(kind, nodes.UnaryFunctionExpression):
+            return self._encode_unary
+        if kind in (nodes.MinExpression, nodes.MaxExpression):
+            return self._encode_extremum
+        if kind is nodes.Expr_ifExpression:
+            return self._encode_condition
+        raise ModelError(
+            f"{self._place()}: IPOPT needs derivatives, and {kind.__name__} has none here (in {node}); "
+            f"rewrite it with arithmetic, powers and {', '.join(UNARY)}"
+        )
+
+    def _encode_variable(self, variable: VarData) -> Any:
+        if variable.fixed:
+            return self._fixed(variable)
+        column = self._column(variable)
+        slot = self._slots.get(column)
+        if slot is None:
+            slot = self._slots[column] = len(self._slots)
+        return ("v", slot)
+
+    def _operand(self, encoded: Any) -> Any:
+        """An operand as it stands in a shape: a number becomes one of the term's constants."""
+        if encoded.__class__ is float:
+            self._constants.append(encoded)
+            return ("p", len(self._constants) - 1)
+        return encoded
+
+    def _encode_sum(self, node: Any) -> Any:
+        total, parts = 0.0, []
+        for argument in node.args:
+            encoded = self._encode(argument)
+            if encoded.__class__ is float:
+                total += encoded
+            else:
+                parts.append(encoded)
+        if not parts:
+            return total
+        if total != 0.0:
+            parts.append(self._operand(total))
+        return ("+", *parts) if len(parts) > 1 else parts[0]
+
+    def _encode_product(self, node: Any) -> Any:
+        left, right = self._encode(node.args[0]), self._encode(node.args[1])
+        if left.__class__ is float and right.__class__ is float:
+            return left * right
+        return ("*", self._operand(left), self._operand(right))
+
+    def _encode_division(self, node: Any) -> Any:
+        top, bottom = self._encode(node.args[0]), self._encode(node.args[1])
+        if bottom.__class__ is float:
+            if bottom == 0.0:
+                raise ModelError(f"{self._place()}: division by zero in {node}")
+            if top.__class__ is float:
+                return top / bottom
+        return ("/", self._operand(top), self._operand(bottom))
+
+    def _encode_power(self, node: Any) -> Any:
+        base, exponent = self._encode(node.args[0]), self._encode(node.args[1])
+        if exponent.__class__ is float:
+            if base.__class__ is float:
+                return self._power(base, exponent, node)
+            if exponent == 0.0:
+                return 1.0
+            # The exponent is part of the shape: d x^2 = 2x, while a constant known only as a number would bring log x.
+            return base if exponent == 1.0 else ("^", base, exponent)
+        return ("^", self._operand(base), exponent)
+
+    def _encode_negation(self, node: Any) -> Any:
+        encoded = self._encode(node.args[0])
+        return -encoded if encoded.__class__ is float else ("-", encoded)
+
+    def _encode_unary(self, node: Any) -> Any:
+        name = node.getname()
+        if name not in UNARY:
+            raise ModelError(f"{self._place()}: IPOPT cannot differentiate {name}(); it knows {', '.join(UNARY)}")
+        encoded = self._encode(node.args[0])
+        if encoded.__class__ is float:
+            try:
+                return float(UNARY[name](encoded))
+            except (ValueError, OverflowError) as error:
+                raise ModelError(f"{self._place()}: {name}({encoded:g}) is not a real number, in {node}") from error
+        return (name, encoded)
+
+    def _encode_extremum(self, node: Any) -> Any:
+        name = "min" if node.__class__ is nodes.MinExpression else "max"
+        encoded = [self._encode(argument) for argument in node.args]
+        if all(part.__class__ is float for part in encoded):
+            return float(min(encoded) if name == "min" else max(encoded))
+        return (name, *[self._operand(part) for part in encoded])
+
+    def _encode_condition(self, node: Any) -> Any:
+        condition, yes, no = node.args
+        if condition.__class__ is bool or not condition.is_potentially_variable():
+            return self._encode(yes if value(condition) else no)
+        relations = {"InequalityExpression": "<=", "EqualityExpression": "=="}
+        relation = relations.get(type(condition).__name__)
+        if relation is None:
+            raise ModelError(f"{self._place()}: the condition {condition} is not a comparison of two expressions")
+        parts = [self._operand(self._encode(part)) for part in (*condition.args, yes, no)]
+        return ("if" + relation, *parts)
+
+    # ------------------------------------------------------------------ leaves
+
+    def _column(self, variable: VarData) -> int:
+        key = id(variable)
+        column = self._columns.get(key)
+        if column is None:
+            if not variable.is_continuous():
+                raise ModelError(
+                    f"{self._place()}: variable {variable.name} is {variable.domain.name}; IPOPT solves continuous problems "
+                    "only, so fix it or give it a continuous domain"
+                )
+            column = self._columns[key] = len(self.variables)
+            self.variables.append(variable)
+        return column
+
+    def _fixed(self, variable: VarData) -> float:
+        if variable.value is None:
+            raise ModelError(f"{self._place()}: variable {variable.name} is fixed but has no value")
+        return float(variable.value)
+
+    def _is_number(self, node: Any) -> bool:
+        if node.__class__ in native_numeric_types:
+            return True
+        return (isinstance(node, VarData) and node.fixed) or not node.is_potentially_variable()
+
+    def _number(self, node: Any) -> float:
+        number = value(node, exception=False)
+        if number is None or isinstance(number, complex):
+            raise ModelError(f"{self._place()}: {node} has no real value; give its parameters values")
+        return float(number)
+
+    def _power(self, base: float, exponent: float, node: Any) -> float:
+        try:
+            result = base**exponent
+        except (ZeroDivisionError, OverflowError) as error:
+            raise ModelError(f"{self._place()}: {base:g}**{exponent:g} is not finite, in {node}") from error
+        if isinstance(result, complex):
+            raise ModelError(f"{self._place()}: {base:g}**{exponent:g} is not a real number, in {node}")
+        return float(result)
+
+    def _unnamed(self, node: Any) -> Any:
+        inner = node.expr
+        if inner is None:
+            raise ModelError(f"{self._place()}: expression {node.name} is empty; give it a value")
+        return inner
+
+    def _place(self) -> str:
+        return str(getattr(self._component, "name", self._component))

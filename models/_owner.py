@@ -1,0 +1,131 @@
+"""What do the owner's Problems 2 and 3 have in common in Pyomo? Sets, data, response, budgets; stated in their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyomo.environ as pyo
+
+from bcfl_opt import participation
+from bcfl_opt.context import Context
+from bcfl_opt.errors import choice
+from bcfl_opt.game import Game
+
+if __name__ != "bcfl_opt.models._owner":
+    raise ImportError("import these models as bcfl_opt.models, from the installed package (pip install .)")
+
+
+def owner_model(game: Game, problem: str, response: str, budgets: str, screen: bool) -> pyo.ConcreteModel:
+    """Problem 2's model without (13), (14): those depend on the problem when budgets are exhausted."""
+    choice("response", response, ("optimal", "theorem"))
+    choice("budgets", budgets, ("at_most", "exhausted"))
+    theorem = response == "theorem"
+    reason = participation.screen_recruitment(game, exhausted=budgets == "exhausted", theorem=theorem)
+    kept = (reason == "").to_numpy() if screen else np.ones(len(game), dtype=bool)
+    ids = game.population.ids[kept]
+    m = pyo.ConcreteModel(name=problem.lower().replace(" ", ""))
+    title = f"{problem}, {response} response, budgets {budgets.replace('_', ' ')}"
+    m.bcfl = Context(game, title, ids, reason[~kept].to_dict(), follower_optimal=not theorem)
+    m.clients = pyo.Set(initialize=list(ids), ordered=True)
+    if theorem:
+        _theorem_response(m, game, kept)
+    else:
+        _optimal_response(m, game, kept)
+    t, s = m.training_time, m.mining_time
+    total = pyo.quicksum(t[i] + s[i] + m.training_reward[i] + m.mining_reward[i] for i in m.clients)
+    m.owner_utility = pyo.Expression(expr=game.performance_value(kept) - game.cost_weight * total)
+    m.utility = pyo.Objective(expr=m.owner_utility, sense=pyo.maximize)
+    return m
+
+
+def over_clients(m: pyo.ConcreteModel, component: type, rule: Callable[[Any], Any], index: Any = None) -> Any:
+    """A component over the clients (or some of them) from a rule of the id alone."""
+    return component(m.clients if index is None else index, rule=lambda _, i: rule(i))
+
+
+def data(game: Game, kept: np.ndarray, *names: str) -> tuple[dict[Any, float], ...]:
+    """Columns of the population or of the caps, as dicts by id over the kept clients."""
+    ids = game.population.ids[kept]
+    sources = {name: getattr(game.population, name) for name in ("training_cycles", "energy_coefficient", "max_speed")}
+    columns = (sources[name] if name in sources else game.caps[name].to_numpy() for name in names)
+    return tuple(dict(zip(ids, column[kept].tolist(), strict=True)) for column in columns)
+
+
+def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray) -> None:
+    mu, rho, q, r_t, r_m = data(
+        game, kept, "training_cycles", "energy_coefficient", "max_speed", "training_cap", "mining_cap"
+    )
+    psi, deadline = game.mining_cycles, game.deadline
+    start_t, start_s = _start_times(game, kept)
+    limited = [i for i in m.clients if q[i] < np.inf]
+    train, mine = {i: rho[i] * mu[i] ** 3 for i in mu}, {i: rho[i] * psi**3 for i in mu}
+    # Payments start between what the energy costs and the cap.
+    start_a = {i: (train[i] / start_t[i] ** 2 + max(r_t[i], train[i] / start_t[i] ** 2)) / 2 for i in mu}
+    start_b = {i: (mine[i] / start_s[i] ** 2 + max(r_m[i], mine[i] / start_s[i] ** 2)) / 2 for i in mu}
+
+    m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_t)
+    m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_s)
+    m.training_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_a)
+    m.mining_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_b)
+    t, s, a, b = m.training_time, m.mining_time, m.training_payment, m.mining_payment
+
+    m.training_price = over_clients(m, pyo.Expression, lambda i: a[i] / t[i])
+    m.mining_price = over_clients(m, pyo.Expression, lambda i: b[i] / s[i])
+    m.training_speed = over_clients(m, pyo.Expression, lambda i: mu[i] / t[i])
+    m.mining_speed = over_clients(m, pyo.Expression, lambda i: psi / s[i])
+    m.training_reward = over_clients(m, pyo.Expression, lambda i: 1 * a[i])
+    m.mining_reward = over_clients(m, pyo.Expression, lambda i: 1 * b[i])
+    m.training_energy = over_clients(m, pyo.Expression, lambda i: train[i] / t[i] ** 2)
+    m.mining_energy = over_clients(m, pyo.Expression, lambda i: mine[i] / s[i] ** 2)
+    m.client_utility = over_clients(
+        m, pyo.Expression, lambda i: a[i] + b[i] - m.training_energy[i] - m.mining_energy[i]
+    )
+    m.training_rationality = over_clients(m, pyo.Constraint, lambda i: a[i] - m.training_energy[i] >= 0)
+    m.mining_rationality = over_clients(m, pyo.Constraint, lambda i: b[i] - m.mining_energy[i] >= 0)
+    m.deadline = over_clients(m, pyo.Constraint, lambda i: t[i] + s[i] == deadline)
+    m.training_speed_limit = over_clients(m, pyo.Constraint, lambda i: t[i] >= mu[i] / q[i], limited)
+    m.mining_speed_limit = over_clients(m, pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
+
+
+def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray) -> None:
+    mu, rho, q, r_m = data(game, kept, "training_cycles", "energy_coefficient", "max_speed", "mining_cap")
+    psi, deadline = game.mining_cycles, game.deadline
+    start_t, start_s = _start_times(game, kept)
+    limited = [i for i in m.clients if q[i] < np.inf]
+    least = {i: rho[i] * (mu[i] / deadline) ** 3 for i in mu}
+    start_p = {i: rho[i] * (mu[i] / start_t[i]) ** 3 for i in mu}
+    # The mining price starts between what covers the energy and what the cap allows.
+    start_m = {i: (rho[i] * (psi / start_s[i]) ** 3 * r_m[i] / start_s[i]) ** 0.5 for i in mu}
+
+    m.training_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_p)
+    m.mining_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_m)
+    p_t, p_m = m.training_price, m.mining_price
+
+    m.training_time = over_clients(m, pyo.Expression, lambda i: mu[i] * rho[i] ** (1 / 3) * p_t[i] ** (-1 / 3))
+    m.mining_time = over_clients(m, pyo.Expression, lambda i: deadline - m.training_time[i])
+    t, s = m.training_time, m.mining_time
+    m.training_speed = over_clients(m, pyo.Expression, lambda i: (p_t[i] / rho[i]) ** (1 / 3))
+    m.mining_speed = over_clients(m, pyo.Expression, lambda i: psi / s[i])
+    m.training_reward = over_clients(m, pyo.Expression, lambda i: mu[i] * rho[i] ** (1 / 3) * p_t[i] ** (2 / 3))
+    m.mining_reward = over_clients(m, pyo.Expression, lambda i: p_m[i] * s[i])
+    m.training_energy = over_clients(m, pyo.Expression, lambda i: m.training_reward[i] * 1)
+    m.mining_energy = over_clients(m, pyo.Expression, lambda i: rho[i] * psi**3 / s[i] ** 2)
+    m.client_utility = over_clients(m, pyo.Expression, lambda i: m.mining_reward[i] - m.mining_energy[i])
+
+    # Under (11) training earns exactly nothing, so (8) holds whatever the prices: the component is there, and empty.
+    m.training_rationality = over_clients(m, pyo.Constraint, lambda i: pyo.Constraint.Feasible)
+    m.mining_rationality = over_clients(m, pyo.Constraint, lambda i: m.mining_reward[i] - m.mining_energy[i] >= 0)
+    m.deadline = over_clients(m, pyo.Constraint, lambda i: p_t[i] >= least[i])
+    m.training_speed_limit = over_clients(m, pyo.Constraint, lambda i: p_t[i] <= rho[i] * q[i] ** 3, limited)
+    m.mining_speed_limit = over_clients(m, pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
+
+
+def _start_times(game: Game, kept: np.ndarray) -> tuple[dict[Any, float], dict[Any, float]]:
+    """Times on the line t + s = T, in the middle of what speed limits and caps leave, or at T / 2 where they leave nothing."""
+    bounds = participation.recruitment_bounds(game)
+    low, high = bounds.training_low, game.deadline - bounds.mining_low
+    t = np.where(low < high, (low + high) / 2, game.deadline / 2)[kept]
+    ids = game.population.ids[kept]
+    return dict(zip(ids, t.tolist(), strict=True)), dict(zip(ids, (game.deadline - t).tolist(), strict=True))

@@ -30,8 +30,8 @@ def response_times(
     t, s : shape (N,), both to full relative accuracy.
 
     The better-paid task gets at least its share at equal prices. Call its time x, its constant u, the other's y and v,
-    and d >= 0 the price difference; then y = v / (d + (u/x)^3)^(1/3) and phi(x) = x + y(x) = T. As phi is increasing and
-    concave, Newton's iterates rise monotonically to the root from any point on its left, so no safeguard is needed.
+    and d >= 0 the price difference; then y = v / (d + (u/x)^3)^(1/3) and phi(x) = x + y(x) = T. As phi is increasing
+    and concave, Newton's iterates rise monotonically to the root from any point on its left, so no safeguard is needed.
     Two such points: x at equal prices, T u / (u + v), and T - v / d^(1/3). Source: theory 1.3.
     """
     n = a.size
@@ -82,7 +82,7 @@ def best_response(game: Game, prices: pd.DataFrame, reward_caps: bool = False) -
     psi, deadline = game.mining_cycles, game.deadline
 
     bounds = participation.response_bounds(game, prices, reward_caps=reward_caps)
-    reason = participation.screen_response(game, prices, reward_caps=reward_caps)
+    reason = participation.screen_response(game, prices, reward_caps=reward_caps, bounds=bounds)
     able = (reason == "").to_numpy()
 
     scale = np.cbrt(2 * rho)
@@ -98,8 +98,8 @@ def best_response(game: Game, prices: pd.DataFrame, reward_caps: bool = False) -
 def equilibrium(game: Game) -> Solution:
     """The Stackelberg equilibrium of Problems 2 and 3 with optimal responses and participation, in closed form.
 
-    t* = clip(mu T / (mu + psi), max(mu / q, sqrt(rho mu^3 / R_t)), T - max(psi / q, sqrt(rho psi^3 / R_m))), s* = T - t*,
-    p_t = rho (mu / t*)^3, p_m = rho (psi / s*)^3. Payments equal energy costs, so every utility U_i is 0.
+    t* = clip(mu T / (mu + psi), max(mu / q, sqrt(rho mu^3 / R_t)), T - max(psi / q, sqrt(rho psi^3 / R_m))),
+    s* = T - t*, p_t = rho (mu / t*)^3, p_m = rho (psi / s*)^3. Payments equal energy costs, so every utility U_i is 0.
 
     Returns
     -------
@@ -158,41 +158,55 @@ def _certificate(
     that h points to bounds the loss: the duality gap, without any multiplier.
     """
     able = clients["recruited"].to_numpy()
-    t, s = clients["training_time"].to_numpy()[able], clients["mining_time"].to_numpy()[able]
-    t_low, s_low = bounds.training_low[able], bounds.mining_low[able]
-    t_high, s_high = bounds.training_high[able], bounds.mining_high[able]
-    rho, mu = game.population.energy_coefficient[able], game.population.training_cycles[able]
-    deadline = game.deadline
+    rows = np.flatnonzero(able)
+    # violation, stationarity, gap and size of the objective by client
+    results = np.empty((4, rows.size))
+    for start in range(0, rows.size, CHUNK):
+        part = rows[start : start + CHUNK]
+        results[:, start : start + CHUNK] = _residuals(game, clients, bounds, price_difference, part)
+    violation, stationarity, gap, objective = results
+    complementarity = gap / objective
+    ids = clients.index[able]
+    return Certificate(
+        primal=max(float(violation.max()), 0.0),
+        dual=0.0,
+        complementarity=float(complementarity.max()),
+        stationarity=float(stationarity.max()),
+        gap=float(gap.sum() / objective.sum()),
+        where={
+            "primal": f"client {ids[int(violation.argmax())]!r}",
+            "complementarity": f"client {ids[int(complementarity.argmax())]!r}",
+            "stationarity": f"client {ids[int(stationarity.argmax())]!r}",
+        },
+    )
 
-    pull, push = 2 * rho * (mu / t) ** 3, 2 * rho * (game.mining_cycles / s) ** 3
-    h = price_difference[able] + pull - push
-    size = np.abs(price_difference[able]) + pull + push
+
+def _residuals(
+    game: Game, clients: pd.DataFrame, bounds: participation.TimeBounds, price_difference: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Relative violation, relative stationarity, gap and size of the objective of the clients in these rows."""
+    t, s = clients["training_time"].to_numpy()[rows], clients["mining_time"].to_numpy()[rows]
+    t_low, s_low = bounds.training_low[rows], bounds.mining_low[rows]
+    t_high, s_high = bounds.training_high[rows], bounds.mining_high[rows]
+    rho, mu = game.population.energy_coefficient[rows], game.population.training_cycles[rows]
+    deadline, difference = game.deadline, price_difference[rows]
+
+    q_t, q_m = mu / t, game.mining_cycles / s
+    pull, push = 2 * rho * (q_t * q_t * q_t), 2 * rho * (q_m * q_m * q_m)
+    h = difference + pull - push
+    size = np.abs(difference) + pull + push
     on_line = np.abs(t + s - deadline) <= 1e-9 * deadline
     up, down = np.minimum(t_high, deadline - s_low) - t, t - np.maximum(t_low, deadline - s_high)
     # Off the line both times sit on their caps, where U rises in both: nothing is left to move.
     room = np.where(on_line, np.maximum(np.where(h > 0, up, down), 0.0), 0.0)
-    objective = np.abs(pull * t) + np.abs(push * s) + np.abs(price_difference[able]) * deadline
-    gap = np.abs(h) * room
+    objective = np.abs(pull * t) + np.abs(push * s) + np.abs(difference) * deadline
     violation = np.maximum.reduce(
         [t + s - deadline, t_low - t, s_low - s, np.where(on_line, -np.inf, np.maximum(t_high - t, s_high - s))]
     )
     violation = np.maximum(violation, np.where(np.isfinite(t_high), t - t_high, 0.0))
     violation = np.maximum(violation, np.where(np.isfinite(s_high), s - s_high, 0.0)) / deadline
     inside = room > 1e-9 * deadline
-    stationarity = np.where(inside, np.abs(h) / size, 0.0)
-    ids = clients.index[able]
-    return Certificate(
-        primal=max(float(violation.max()), 0.0),
-        dual=0.0,
-        complementarity=float((gap / objective).max()),
-        stationarity=float(stationarity.max()),
-        gap=float(gap.sum() / objective.sum()),
-        where={
-            "primal": f"client {ids[int(violation.argmax())]!r}",
-            "complementarity": f"client {ids[int((gap / objective).argmax())]!r}",
-            "stationarity": f"client {ids[int(stationarity.argmax())]!r}",
-        },
-    )
+    return violation, np.where(inside, np.abs(h) / size, 0.0), np.abs(h) * room, objective
 
 
 def _solution(

@@ -68,7 +68,9 @@ class Game:
     def __post_init__(self) -> None:
         if not isinstance(self.population, Population):
             if not isinstance(self.population, pd.DataFrame):
-                raise InputError(f"population: expected a Population or a DataFrame, not {type(self.population).__name__}")
+                raise InputError(
+                    f"population: expected a Population or a DataFrame, not {type(self.population).__name__}"
+                )
             self._set("population", Population(self.population))
         n = len(self.population)
         if self.mining_cap is not None and self.mining_budget is not None:
@@ -117,14 +119,21 @@ class Game:
         if self.negative_shares == "error" and shares.negative.any():
             ids = self.population.ids[shares.negative]
             raise InputError(
-                f"client {listing(ids)}: negative Shapley value (its training cycles pull the average away from the target "
-                f'{self.target:g}); change target, or use negative_shares="zero" to leave such clients out'
+                f"client {listing(ids)}: negative Shapley value (its training cycles pull the average away from the "
+                f'target {self.target:g}); change target, or use negative_shares="zero" to leave such clients out'
             )
         return shares
 
-    @cached_property
+    @property
     def caps(self) -> pd.DataFrame:
-        """Largest rewards by client: columns ``shapley`` (SV_i, (4)), ``training_cap`` (R_t, (6)), ``mining_cap`` (R_m, (3))."""
+        """Largest rewards by client: ``shapley`` (SV_i, (4)), ``training_cap`` (R_t, (6)), ``mining_cap`` (R_m, (3)).
+
+        Sampled Shapley values have a ``shapley_standard_error`` besides; ``attrs["note"]`` tells of negative shares.
+        """
+        return self._caps.copy()  # a game is immutable
+
+    @cached_property
+    def _caps(self) -> pd.DataFrame:
         values, shares = self.shapley_values, self.shapley_shares
         frame = pd.DataFrame(
             {
@@ -163,7 +172,9 @@ class Game:
             raise InputError(f"prices: expected game.prices(training=..., mining=...), not {type(prices).__name__}")
         missing = [c for c in ("training_price", "mining_price") if c not in prices]
         if missing:
-            raise InputError(f"prices: missing column {listing(missing)}; make them with game.prices(training=..., mining=...)")
+            raise InputError(
+                f"prices: missing column {listing(missing)}; make them with game.prices(training=..., mining=...)"
+            )
         return self.prices(prices["training_price"], prices["mining_price"])
 
     def _by_client(self, name: str, values: Any) -> np.ndarray:
@@ -177,7 +188,7 @@ class Game:
             values = values.reindex(ids)
         try:
             array = np.asarray(values, dtype=float)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{name}: {values!r} is not a number, an array or a Series of numbers") from error
         if array.ndim == 0:
             array = np.full(len(ids), float(array))
@@ -208,7 +219,7 @@ class Game:
         if changes.get("mining_budget") is not None:
             fields["mining_cap"] = None
         population = changes.get("population")
-        if population is not None and len(population) != len(self):
+        if isinstance(population, Population | pd.DataFrame) and len(population) != len(self):
             fields["reward_budget"] = self.reward_budget / len(self) * len(population)
         return Game(**{**fields, **changes})
 
@@ -232,9 +243,13 @@ class Game:
 def _finite(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise InputError(f"{name}: {value!r} is not a number")
-    if not np.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        number = np.inf
+    if not np.isfinite(number):
         raise InputError(f"{name}: {value!r} must be finite")
-    return float(value)
+    return number
 
 
 def _positive(name: str, value: Any) -> float:

@@ -7,15 +7,16 @@ import importlib.metadata
 import importlib.util
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from bcfl_opt.errors import InputError, SolverMissingError
 from bcfl_opt.presolve import Multipliers, Presolved
+from bcfl_opt.program import Functions
 from bcfl_opt.solution import Status
 
 #: What we ask of IPOPT unless the user says otherwise. bound_relax_factor 0: bounds are meant, and the error of 1e-8
@@ -89,12 +90,15 @@ def run(
     warm_start: Multipliers | None = None,
     time_limit: float | None = None,
     log: bool = True,
-    tee: bool = False,
+    streams: Sequence[TextIO] = (),
 ) -> Outcome:
     """One run of IPOPT from ``x``.
 
     options : IPOPT's own, over :data:`DEFAULTS`. warm_start : multipliers of a previous solve. time_limit : seconds of
-    wall time. tee : also print IPOPT's log as it goes.
+    wall time. streams : text streams that get IPOPT's log as it goes.
+
+    IPOPT writes its log to a file and nothing to the terminal; we pass new lines on from Python after every iteration, so
+    that they arrive in notebooks and captured streams alike, and none is lost.
     """
     begin = time.perf_counter()
     functions, n = presolved.functions, len(x)
@@ -103,17 +107,7 @@ def run(
     if not n or np.all(low == high):
         return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
     cyipopt = _cyipopt()
-    count = [0]
-    problem = cyipopt.Problem(
-        n=n,
-        m=len(presolved.kept),
-        problem_obj=_Callbacks(presolved, count),
-        lb=low,
-        ub=high,
-        cl=presolved.lower,
-        cu=presolved.upper,
-    )
-    settings = {**DEFAULTS, "print_level": 5 if tee else 0, **(options or {})}
+    settings = {**DEFAULTS, "print_level": 0, **(options or {})}
     if time_limit is not None:
         settings["max_wall_time"] = float(time_limit)
     multipliers: dict[str, Any] = {}
@@ -124,14 +118,27 @@ def run(
             settings.setdefault(name, number)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ipopt.log"
-        if log:
+        if log or streams:
             settings.setdefault("output_file", str(path))
             settings.setdefault("file_print_level", 5)
+        callbacks = _Callbacks(functions, _Tail(path, streams) if streams else None)
+        problem = cyipopt.Problem(
+            n=n,
+            m=len(presolved.kept),
+            problem_obj=callbacks,
+            lb=low,
+            ub=high,
+            cl=presolved.lower,
+            cu=presolved.upper,
+        )
         for name, setting in settings.items():
             _set_option(problem, name, setting)
         with _threads().limit(limits=1), np.errstate(all="ignore"):
             x, info = problem.solve(x, **multipliers)
+        problem.close()
         text = path.read_text(errors="replace") if path.exists() else ""
+        if callbacks.tail is not None:
+            callbacks.tail.read()
     code = int(info["status"])
     message = info["status_msg"]
     message = message.decode() if isinstance(message, bytes) else str(message)
@@ -140,7 +147,7 @@ def run(
         f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else "",
         np.asarray(x, dtype=float),
         presolved.restore(*(np.asarray(info[key], dtype=float) for key in ("mult_g", "mult_x_L", "mult_x_U"))),
-        count[0],
+        callbacks.iterations,
         text,
         time.perf_counter() - begin,
     )
@@ -161,12 +168,12 @@ _WARM: dict[str, Any] = {
 class _Callbacks:
     """cyipopt's protocol over :class:`~bcfl_opt.program.Functions`."""
 
-    def __init__(self, presolved: Presolved, count: list[int]) -> None:
-        functions = presolved.functions
+    def __init__(self, functions: Functions, tail: _Tail | None) -> None:
         self.objective: Callable[[np.ndarray], float] = functions.objective
         self.gradient, self.constraints = functions.gradient, functions.constraints
         self.jacobian, self.hessian = functions.jacobian, functions.hessian
-        self._functions, self._count = functions, count
+        self.iterations, self.tail = 0, tail
+        self._functions = functions
 
     def jacobianstructure(self) -> tuple[np.ndarray, np.ndarray]:
         return self._functions.jacobian_rows, self._functions.jacobian_columns
@@ -175,8 +182,28 @@ class _Callbacks:
         return self._functions.hessian_rows, self._functions.hessian_columns
 
     def intermediate(self, mode: int, iteration: int, *_: float) -> bool:
-        self._count[0] = iteration
+        self.iterations = iteration
+        if self.tail is not None:
+            self.tail.read()
         return True
+
+
+class _Tail:
+    """Passes what is new in a growing file on to streams."""
+
+    def __init__(self, path: Path, streams: Sequence[TextIO]) -> None:
+        self._path, self._streams, self._place = path, streams, 0
+
+    def read(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open(errors="replace") as file:
+            file.seek(self._place)
+            text = file.read()
+            self._place = file.tell()
+        for stream in self._streams:
+            stream.write(text)
+            stream.flush()
 
 
 def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Outcome:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,10 @@ from pyomo.core.base.var import Var
 from pyomo.core.expr.numvalue import value
 
 from bcfl_opt import ipopt
-from bcfl_opt.certificate import Certificate
+from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
 from bcfl_opt.convexity import is_convex
+from bcfl_opt.infeasibility import linear_conflict
 from bcfl_opt.kkt import certify
 from bcfl_opt.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.program import Program, program
@@ -116,11 +117,12 @@ def solve_program(
     options: Mapping[str, Any] | None = None,
     warm_start: Answer | None = None,
     time_limit: float | None = None,
-    tee: bool = False,
+    streams: Sequence[TextIO] = (),
     unit: float = 1.0,
 ) -> Answer:
     """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
 
+    streams : text streams that get IPOPT's log as it goes.
     unit : what counts as small in this model, see :func:`bcfl_opt.kkt.certify`.
     """
     begin = time.perf_counter()
@@ -150,7 +152,7 @@ def solve_program(
     for attempt in ATTEMPTS:
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
         settings = {**attempt, **(options or {})}
-        outcome = ipopt.run(reduced, x, options=settings, warm_start=multipliers, time_limit=left, tee=tee)
+        outcome = ipopt.run(reduced, x, options=settings, warm_start=multipliers, time_limit=left, streams=streams)
         provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()
@@ -159,7 +161,12 @@ def solve_program(
         answer = _judged(read, reduced, outcome, certificate, timing, provenance)
         if best is None or answer.status is Status.SOLVED:
             best = answer
-        if answer.status is Status.SOLVED or outcome.status in FINAL or (options and set(attempt) & set(options)):
+        if attempt is ATTEMPTS[0] and answer.status is not Status.SOLVED:
+            # Iterates may diverge along rows that can never meet; relative to their size such a point looks feasible.
+            conflict = linear_conflict(read)
+            if conflict:
+                return dataclasses.replace(answer, status=Status.INFEASIBLE, detail=conflict)
+        if answer.status is Status.SOLVED or answer.status in FINAL or (options and set(attempt) & set(options)):
             break
     assert best is not None
     return best
@@ -180,9 +187,11 @@ def _judged(
         status, detail = Status.SOLVED, ""
     elif status is Status.SOLVED:
         status, detail = Status.NOT_CERTIFIED, certificate.failure()
-    elif status in (Status.LOCALLY_INFEASIBLE, Status.NUMERICAL_FAILURE, Status.ITERATION_LIMIT):
+    elif status is not Status.UNBOUNDED or not certificate.primal <= TOLERANCE:
+        # Iterates that diverge without being feasible say nothing about the objective.
+        status = Status.NUMERICAL_FAILURE if status is Status.UNBOUNDED else status
         place = certificate.where.get("primal", "")
-        if place and not certificate.primal <= 1e-6:
+        if place and not certificate.primal <= TOLERANCE:
             detail = f"{detail}; {place} is violated most, by {certificate.primal:.3g} of its size"
     solved = status is Status.SOLVED
     quality = Quality.NONE if not solved else Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL

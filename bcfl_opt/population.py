@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import numbers
+import warnings
 from collections.abc import Hashable, Iterable
+from decimal import Decimal
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -67,7 +71,7 @@ class Population:
             )
         self.source = source
         self._frame = _validated(frame, source)
-        self._arrays = {}
+        self._arrays: dict[str, np.ndarray] = {}
         for name in ("training_cycles", "energy_coefficient", "max_speed"):
             array = self._frame[name].to_numpy(dtype=float, copy=True)
             array.flags.writeable = False
@@ -88,8 +92,8 @@ class Population:
             raise InputError(f"{name}: no such file at {path}")
         try:
             frame = reader(path)
-        except (OSError, ValueError) as error:  # pandas' and Arrow's parse errors are ValueErrors
-            raise InputError(f"{name}: cannot be read as {path.suffix[1:]}: {error}") from error
+        except (OSError, ValueError, csv.Error) as error:  # pandas' and Arrow's parse errors are ValueErrors
+            raise InputError(f"{name}: cannot be read as {path.suffix[1:]}: {str(error).strip()}") from error
         return cls(frame, source=name)
 
     @classmethod
@@ -102,7 +106,10 @@ class Population:
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise InputError(f"n: a population needs a whole number of clients, at least 1, not {n!r}")
-        rng = np.random.default_rng(seed)
+        try:
+            rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"seed: {seed!r} is not a whole number, at least 0, or a numpy Generator") from error
         shape = (226.8 / 88.9) ** 2
         training_cycles = 10.0 * rng.gamma(shape, 1.0 / shape, n)
         energy_coefficient = rng.uniform(0.005, 0.02, n)
@@ -184,9 +191,33 @@ class Population:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    # Ids such as "007" must survive, so the id column stays text; a UTF-8 byte-order mark is not part of a name.
-    # Only an empty cell is missing: a client may well be called "NA".
-    return pd.read_csv(path, dtype={"client": "str"}, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    # The header is read on its own: pandas would rename a column that appears twice instead of telling, and would take
+    # the first column for row labels where the rows are longer than the header. A byte-order mark is no part of a name.
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header = [name.strip() or f"unnamed column {k}" for k, name in enumerate(next(csv.reader(file), []), start=1)]
+    if not header:
+        raise ValueError("its first line does not name the columns")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise ValueError(f"column {listing(twice)} appears twice")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame = pd.read_csv(
+                path,
+                header=0,
+                names=header,
+                index_col=False,
+                dtype={"client": "str"},  # ids such as "007" must survive
+                keep_default_na=False,  # only an empty cell is missing: a client may well be called "NA"
+                na_values=[""],
+                skip_blank_lines=False,  # they count in the row numbers of messages
+                encoding="utf-8-sig",
+            )
+        except pd.errors.ParserWarning as error:
+            raise ValueError("its rows have more cells than the first line has names") from error
+    filled = np.flatnonzero(frame.notna().any(axis=1).to_numpy())
+    return frame.iloc[: filled[-1] + 1 if filled.size else 0]
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -196,7 +227,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if frame.columns.has_duplicates:
         raise InputError(f"{source}: column {listing(frame.columns[frame.columns.duplicated()])} appears twice")
-    frame = frame.rename(columns=lambda c: SYMBOLS.get(c.strip(), c.strip()) if isinstance(c, str) else c)
+    names = {c: SYMBOLS.get(c.strip(), c.strip()) for c in frame.columns if isinstance(c, str)}
+    given = {name: c for c, name in names.items()}
+    frame = frame.rename(columns=names)
     if frame.columns.has_duplicates:
         twice = frame.columns[frame.columns.duplicated()]
         raise InputError(f"{source}: column {listing(twice)} is given both by its full name and its symbol; keep one")
@@ -206,14 +239,15 @@ def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
     columns: dict[str, np.ndarray] = {}
     if "training_cycles" not in frame and all(c in frame for c in CYCLE_FACTORS):
-        factors = [_numbers(frame, name, source) for name in CYCLE_FACTORS]
-        columns["training_cycles"] = factors[0] * factors[1] * factors[2]
+        factors = [_numbers(frame, name, given, source) for name in CYCLE_FACTORS]
+        with np.errstate(over="ignore"):
+            columns["training_cycles"] = factors[0] * factors[1] * factors[2]
         bad = ~np.isfinite(columns["training_cycles"]) | (columns["training_cycles"] <= 0)
         if bad.any():
             k = int(np.flatnonzero(bad)[0])
             raise InputError(
                 f"{source}, {_row(frame, k, source)}: iterations x cycles_per_sample x data_size = "
-                f"{columns['training_cycles'][k]!r} is out of range; give them in larger units (GHz and minutes, say)"
+                f"{float(columns['training_cycles'][k])!r} is out of range; give them in other units (GHz, minutes)"
             )
     missing = [c for c in REQUIRED if c not in frame and c not in columns]
     if missing:
@@ -223,9 +257,11 @@ def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         raise InputError(f"{source}: missing column {wanted}{extra}; it has {listing(frame.columns, 12)}")
     for name in REQUIRED:
         if name not in columns:
-            columns[name] = _numbers(frame, name, source)
+            columns[name] = _numbers(frame, name, given, source)
     columns["max_speed"] = (
-        _numbers(frame, "max_speed", source, infinite=True) if "max_speed" in frame else np.full(len(frame), np.inf)
+        _numbers(frame, "max_speed", given, source, infinite=True)
+        if "max_speed" in frame
+        else np.full(len(frame), np.inf)
     )
     result = pd.DataFrame({name: columns[name] for name in (*REQUIRED, "max_speed")}, index=frame.index)
     rest = [c for c in frame.columns if c not in result]
@@ -236,48 +272,77 @@ def _with_ids(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if "client" in frame.columns:
         frame = frame.set_index("client")
     elif frame.index.nlevels > 1:
-        raise InputError(f"{source}: the index has {frame.index.nlevels} levels; ids must be one index or column 'client'")
+        raise InputError(
+            f"{source}: the index has {frame.index.nlevels} levels; ids must be one index or column 'client'"
+        )
     else:
         frame = frame.rename_axis("client")
     ids = frame.index
-    absent = ids.isna() | np.fromiter((isinstance(i, str) and not i.strip() for i in ids), bool, len(ids))
+    absent = ids.isna()
+    if pd.api.types.is_object_dtype(ids):
+        absent |= np.fromiter((isinstance(i, str) and not i.strip() for i in ids), bool, len(ids))
+        for k, i in enumerate(ids):
+            if not isinstance(i, Hashable):
+                raise InputError(
+                    f"{source}, {_line(k, source)}, column 'client': {i!r} cannot be an id; use text or numbers"
+                )
+    elif pd.api.types.is_string_dtype(ids):
+        absent |= ids.str.strip().to_numpy() == ""
     if absent.any():
         k = int(np.flatnonzero(absent)[0])
         raise InputError(f"{source}, {_line(k, source)}, column 'client': the id is missing; give every client an id")
     if ids.has_duplicates:
         k = int(np.flatnonzero(ids.duplicated())[0])
-        raise InputError(f"{source}, {_line(k, source)}, column 'client': id {ids[k]!r} appears twice; ids must be unique")
+        raise InputError(
+            f"{source}, {_line(k, source)}, column 'client': id {ids[k]!r} appears twice; ids must be unique"
+        )
     return frame
 
 
-def _numbers(frame: pd.DataFrame, name: str, source: str, *, infinite: bool = False) -> np.ndarray:
-    """The column as positive floats, or one error naming the first bad cell and how many more there are."""
+def _numbers(
+    frame: pd.DataFrame, name: str, given: dict[str, str], source: str, *, infinite: bool = False
+) -> np.ndarray:
+    """The column as positive floats, or one error naming the first bad cell and how many more there are.
+
+    given : what the columns were called before symbols were replaced, for the message.
+    """
+    label = f"column {name!r}" + (f" (given as {given[name]!r})" if given[name] != name else "")
     column = frame[name]
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_complex_dtype(column):
-        raise InputError(f"{source}, column {name!r}: holds {column.dtype} values; positive numbers are needed")
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        raise InputError(f"{source}, column {name!r}: holds dates or durations; positive numbers are needed")
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    types = pd.api.types
+    if not types.is_numeric_dtype(column) or types.is_bool_dtype(column) or types.is_complex_dtype(column):
+        column = column.astype(object).map(_plain)
+    values: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     text = np.isnan(values) & ~column.isna().to_numpy()
     finite = np.isfinite(values) | (infinite & (values == np.inf))
     bad = text | ~finite | (values <= 0)
     if not bad.any():
         return values
     k = int(np.flatnonzero(bad)[0])
-    cell: Any = column.iloc[k]
+    cell: Any = frame[name].iloc[k]
+    missing = bool(column.isna().iloc[k])
     if text[k]:
         problem = "is not a number"
-    elif pd.isna(cell):
+    elif missing:
         problem = "is missing" + ("; write inf for no limit" if infinite else "")
     elif not np.isfinite(values[k]):
         problem = "must be finite"
     else:
         problem = "must be greater than 0"
     more = f" ({int(bad.sum()) - 1} more in this column)" if bad.sum() > 1 else ""
-    shown = "" if pd.isna(cell) else f" {cell.item()!r}" if isinstance(cell, np.generic) else f" {cell!r}"
-    raise InputError(f"{source}, {_row(frame, k, source)}, column {name!r}: the value{shown} {problem}{more}")
+    shown = "" if missing else f" {cell.item()!r}" if isinstance(cell, np.generic) else f" {cell!r}"
+    raise InputError(f"{source}, {_row(frame, k, source)}, {label}: the value{shown} {problem}{more}")
+
+
+def _plain(cell: Any) -> Any:
+    """Text and missing values as they are, numbers as floats, and as text what pandas would take for a number."""
+    if isinstance(cell, str) or (pd.api.types.is_scalar(cell) and pd.isna(cell)):
+        return cell
+    if isinstance(cell, numbers.Real | Decimal) and not isinstance(cell, bool):
+        try:
+            return float(cell)
+        except OverflowError:
+            return np.inf if cell == abs(cell) else -np.inf
+    return repr(cell)
 
 
 def _line(k: int, source: str) -> str:

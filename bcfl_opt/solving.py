@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def _solve_pyomo(
     from bcfl_opt.nonlinear import solve_program
 
     context: Context | None = getattr(model, "bcfl", None)
-    name = context.problem if context else (model.name or "model")
+    name = context.problem if context else f"model {model.name}"
     if context is not None and not len(context.clients):
         return _nobody(context, "ipopt")
     answer = solve_program(
@@ -87,7 +88,7 @@ def _solve_pyomo(
         options=options,
         warm_start=warm_start and warm_start._warm_start,
         time_limit=time_limit,
-        tee=tee,
+        streams=(sys.stdout,) if tee else (),
         unit=context.unit if context else 1.0,
     )
     begin = time.perf_counter()

@@ -36,13 +36,13 @@ class Context:
 
     @property
     def unit(self) -> float:
-        """What counts as small in this game: a thousandth of the least energy a median client needs for a round.
+        """What counts as small in this game: a thousandth of the least energy that any of its clients needs for a round.
 
         rho (mu + psi)^3 / T^2 is the game's own unit of money, whatever currency, clock and cycles it is told in.
         """
         population, psi = self.game.population, self.game.mining_cycles
         energy = population.energy_coefficient * (population.training_cycles + psi) ** 3 / self.game.deadline**2
-        return 1e-3 * float(np.median(energy)) * min(1.0, self.game.cost_weight)
+        return 1e-3 * float(energy.min()) * min(1.0, self.game.cost_weight)
 
 
 @dataclasses.dataclass(eq=False)

@@ -10,6 +10,7 @@ import pandas as pd
 from bcfl_opt import participation
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.game import Game
+from bcfl_opt.population import id_text
 from bcfl_opt.solution import Quality, Solution, Status, clients_table, owner_utility
 
 #: Clients worked on at a time: the dozen temporary arrays of a Newton step then stay in the processor's cache.
@@ -76,7 +77,7 @@ def best_response(game: Game, prices: pd.DataFrame, reward_caps: bool = False) -
     root of h, clipped to the client's interval. Source: Problem 1, (8)-(10), section 2.2.1; theory 1.3, 1.5.
     """
     begin = time.perf_counter()
-    prices = _offered(game, prices)
+    prices = game.checked_prices(prices)
     p_t, p_m = prices["training_price"].to_numpy(), prices["mining_price"].to_numpy()
     mu, rho = game.population.training_cycles, game.population.energy_coefficient
     psi, deadline = game.mining_cycles, game.deadline
@@ -124,16 +125,6 @@ def equilibrium(game: Game) -> Solution:
     return _solution(game, "Problems 2 and 3, equilibrium", clients, owner_utility(game, clients), certificate, begin)
 
 
-def _offered(game: Game, prices: pd.DataFrame) -> pd.DataFrame:
-    """Prices as given; a client with no price at all (NaN in both, as in ``Solution.prices``) is offered nothing."""
-    if isinstance(prices, pd.DataFrame) and {"training_price", "mining_price"} <= set(prices.columns):
-        none = prices["training_price"].isna() & prices["mining_price"].isna()
-        if none.any():
-            checked = game.checked_prices(prices.mask(none, 0.0))
-            return checked.mask(none.reindex(checked.index).to_numpy())
-    return game.checked_prices(prices)
-
-
 def _clipped(
     t: np.ndarray, s: np.ndarray, bounds: participation.TimeBounds, deadline: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -174,9 +165,9 @@ def _certificate(
         stationarity=float(stationarity.max()),
         gap=float(gap.sum() / objective.sum()),
         where={
-            "primal": f"client {ids[int(violation.argmax())]!r}",
-            "complementarity": f"client {ids[int(complementarity.argmax())]!r}",
-            "stationarity": f"client {ids[int(stationarity.argmax())]!r}",
+            "primal": f"client {id_text(ids, int(violation.argmax()))}",
+            "complementarity": f"client {id_text(ids, int(complementarity.argmax()))}",
+            "stationarity": f"client {id_text(ids, int(stationarity.argmax()))}",
         },
     )
 

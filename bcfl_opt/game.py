@@ -12,7 +12,7 @@ import pandas as pd
 
 from bcfl_opt import shapley
 from bcfl_opt.errors import InputError, choice, listing
-from bcfl_opt.population import Population
+from bcfl_opt.population import Population, id_text
 
 #: f(sum of mu): the paper only says "monotonically increasing". It is constant in every decision of Problems 1-3.
 PERFORMANCES: dict[str, Callable[[float], float]] = {
@@ -167,15 +167,24 @@ class Game:
         return pd.DataFrame({name: self._by_client(name, values) for name, values in columns.items()}, index=ids)
 
     def checked_prices(self, prices: pd.DataFrame) -> pd.DataFrame:
-        """``prices`` validated and in the population's order; :meth:`prices` makes such a frame."""
+        """``prices`` validated and in the population's order; :meth:`prices` makes such a frame.
+
+        NaN in both columns is allowed and means: this client is offered nothing (as in :attr:`Solution.prices`).
+        """
         if not isinstance(prices, pd.DataFrame):
             raise InputError(f"prices: expected game.prices(training=..., mining=...), not {type(prices).__name__}")
-        missing = [c for c in ("training_price", "mining_price") if c not in prices]
+        names = ["training_price", "mining_price"]
+        missing = [c for c in names if c not in prices]
         if missing:
             raise InputError(
                 f"prices: missing column {listing(missing)}; make them with game.prices(training=..., mining=...)"
             )
-        return self.prices(prices["training_price"], prices["mining_price"])
+        nothing = prices[names].isna().all(axis=1)
+        if not nothing.any():
+            return self.prices(prices["training_price"], prices["mining_price"])
+        filled = prices[names].mask(nothing, 0.0)
+        checked = self.prices(filled["training_price"], filled["mining_price"])
+        return checked.mask(nothing.reindex(checked.index))
 
     def _by_client(self, name: str, values: Any) -> np.ndarray:
         ids = self.population.ids
@@ -197,7 +206,9 @@ class Game:
         bad = ~np.isfinite(array) | (array < 0)
         if bad.any():
             k = int(np.flatnonzero(bad)[0])
-            raise InputError(f"{name} of client {ids[k]!r}: {float(array[k])!r} must be a finite number, at least 0")
+            raise InputError(
+                f"{name} of client {id_text(ids, k)}: {float(array[k])!r} must be a finite number, at least 0"
+            )
         return array
 
     # ------------------------------------------------------------------ the rest

@@ -65,6 +65,24 @@ class Outcome:
     seconds: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Scaling:
+    """Factors that turn objective, variables and rows into numbers near 1."""
+
+    objective: float
+    x: np.ndarray
+    g: np.ndarray
+
+    @classmethod
+    def at(cls, presolved: Presolved, x: np.ndarray, objective: float) -> Scaling:
+        """From a representative point: variables by their own size there, rows by how much they answer to them."""
+        size = np.where(x != 0, np.abs(x), 1.0)
+        with np.errstate(all="ignore"):
+            reach = np.abs(presolved.functions.jacobian_matrix(x)).multiply(size[None, :]).max(axis=1).toarray().ravel()
+        usable = np.isfinite(reach) & (reach > 0)
+        return cls(objective, 1.0 / size, 1.0 / np.where(usable, reach, 1.0))
+
+
 def available() -> bool:
     """Can cyipopt be imported here? Probed without importing it."""
     return importlib.util.find_spec("cyipopt") is not None
@@ -91,11 +109,12 @@ def run(
     time_limit: float | None = None,
     log: bool = True,
     streams: Sequence[TextIO] = (),
+    scaling: Scaling | None = None,
 ) -> Outcome:
     """One run of IPOPT from ``x``.
 
     options : IPOPT's own, over :data:`DEFAULTS`. warm_start : multipliers of a previous solve. time_limit : seconds of
-    wall time. streams : text streams that get IPOPT's log as it goes.
+    wall time. streams : text streams that get IPOPT's log as it goes. scaling : instead of IPOPT's own.
 
     IPOPT writes its log to a file and nothing to the terminal; we pass new lines on from Python after every iteration, so
     that they arrive in notebooks and captured streams alike, and none is lost.
@@ -131,6 +150,9 @@ def run(
             cl=presolved.lower,
             cu=presolved.upper,
         )
+        if scaling is not None and "nlp_scaling_method" not in settings:
+            settings["nlp_scaling_method"] = "user-scaling"
+            problem.set_problem_scaling(scaling.objective, scaling.x, scaling.g)
         for name, setting in settings.items():
             _set_option(problem, name, setting)
         with _threads().limit(limits=1), np.errstate(all="ignore"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sparse
+from scipy.optimize import linprog
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.presolve import Multipliers
@@ -91,3 +93,39 @@ def certify(program: Program, x: np.ndarray, multipliers: Multipliers, *, convex
             gap = float(products.sum() + bound_products.sum() + (np.abs(residual) * span).sum())
             gap /= scale
     return Certificate(primal, dual, complementarity, stationarity, gap, where=where)
+
+
+def kindest_multipliers(program: Program, x: np.ndarray, *, active: float = 1e-7) -> Multipliers:
+    """The multipliers that make a given point look best: those of the smallest largest relative stationarity residual.
+
+    Only constraints active at ``x`` (within ``active``, relative) may have one, with the right sign, so complementarity
+    holds by construction. A linear programme: min r s.t. |grad f + J' rows - x_lower + x_upper| <= r (|grad f| + 1e-9 max).
+    """
+    functions = program.functions
+    with np.errstate(all="ignore"):
+        g, gradient, jacobian = functions.constraints(x), functions.gradient(x), functions.jacobian_matrix(x)
+        room = active * np.maximum(np.abs(jacobian) @ np.abs(x), 1e-300)
+    upper, lower = np.flatnonzero(g >= program.upper - room), np.flatnonzero(g <= program.lower + room)
+    near = active * np.maximum(np.abs(x), 1e-300)
+    x_upper, x_lower = np.flatnonzero(x >= program.x_upper - near), np.flatnonzero(x <= program.x_lower + near)
+    n = len(x)
+    eye = sparse.eye_array(n, format="csr")
+    columns = [jacobian[upper].T, -jacobian[lower].T, eye[x_upper].T, -eye[x_lower].T]
+    weight = np.abs(gradient) + 1e-9 * float(np.abs(gradient).max(initial=1e-300))
+    terms = sparse.diags_array(1.0 / weight) @ sparse.hstack(columns, format="csr")
+    one = sparse.csr_array(np.ones((n, 1)))
+    target = gradient / weight
+    sizes = [len(upper), len(lower), len(x_upper), len(x_lower)]
+    result = linprog(
+        np.append(np.zeros(sum(sizes)), 1.0),
+        A_ub=sparse.vstack([sparse.hstack([terms, -one]), sparse.hstack([-terms, -one])], format="csr"),
+        b_ub=np.concatenate([-target, target]),
+        method="highs",
+    )
+    found = result.x[:-1] if result.status == 0 else np.zeros(sum(sizes))
+    ends = np.cumsum(sizes)
+    rows, z_lower, z_upper = np.zeros(functions.rows), np.zeros(n), np.zeros(n)
+    rows[upper] += found[: ends[0]]
+    rows[lower] -= found[ends[0] : ends[1]]
+    z_upper[x_upper], z_lower[x_lower] = found[ends[1] : ends[2]], found[ends[2] :]
+    return Multipliers(rows, z_lower, z_upper)

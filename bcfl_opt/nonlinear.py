@@ -148,11 +148,13 @@ def solve_program(
     if warm_start is not None:
         x, multipliers = _from_previous(warm_start, read, x)
     convex = is_convex(read, reduced.x_lower, reduced.x_upper)
+    # IPOPT's tolerances are absolute: they mean the same in every currency and on every clock if told in natural units.
+    scaling = None if unit == 1.0 else ipopt.Scaling.at(reduced, x, 1e-3 / unit)
     best: Answer | None = None
     for attempt in ATTEMPTS:
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
         settings = {**attempt, **(options or {})}
-        outcome = ipopt.run(reduced, x, options=settings, warm_start=multipliers, time_limit=left, streams=streams)
+        outcome = ipopt.run(reduced, x, options=settings, warm_start=multipliers, time_limit=left, streams=streams, scaling=scaling)
         provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()

@@ -187,6 +187,11 @@ class Population:
         return f"<p>{self!r}</p>{self._frame.to_html(max_rows=10)}"
 
 
+def id_text(ids: pd.Index, k: int) -> str:
+    """The k-th id as a user would write it: 3, where numpy would say np.int64(3)."""
+    return repr(ids[k : k + 1].tolist()[0])
+
+
 # ---------------------------------------------------------------------- reading and validating
 
 
@@ -294,7 +299,7 @@ def _with_ids(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if ids.has_duplicates:
         k = int(np.flatnonzero(ids.duplicated())[0])
         raise InputError(
-            f"{source}, {_line(k, source)}, column 'client': id {ids[k]!r} appears twice; ids must be unique"
+            f"{source}, {_line(k, source)}, column 'client': id {id_text(ids, k)} appears twice; ids must be unique"
         )
     return frame
 
@@ -351,4 +356,4 @@ def _line(k: int, source: str) -> str:
 
 
 def _row(frame: pd.DataFrame, k: int, source: str) -> str:
-    return f"{_line(k, source)} (client {frame.index[k]!r})"
+    return f"{_line(k, source)} (client {id_text(frame.index, k)})"

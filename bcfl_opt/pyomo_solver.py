@@ -17,10 +17,12 @@ from pyomo.contrib.solver.common.base import Availability, SolverBase
 from pyomo.contrib.solver.common.config import SolverConfig
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import Results, SolutionStatus, TerminationCondition
-from pyomo.contrib.solver.common.solution_loader import NoSolutionSolutionLoader, SolutionLoader
+from pyomo.contrib.solver.common.solution_loader import SolutionLoader
 from pyomo.contrib.solver.common.util import (
     IncompatibleModelError,
+    NoDualsError,
     NoOptimalSolutionError,
+    NoReducedCostsError,
     NoSolutionError,
 )
 from pyomo.core.base.block import BlockData
@@ -98,6 +100,25 @@ class AnswerLoader(SolutionLoader):
         return _chosen(answer.program.variables, costs, vars_to_load)
 
 
+class NoAnswerLoader(SolutionLoader):
+    """Says why there is nothing to load, whatever is asked."""
+
+    def __init__(self, model: BlockData, message: str) -> None:
+        self._pyomo_model, self._message = model, message
+
+    def get_number_of_solutions(self) -> int:
+        return 0
+
+    def get_vars(self, vars_to_load: Sequence[VarData] | None = None) -> Mapping[VarData, float]:
+        raise NoSolutionError(f"{NoSolutionError.default_message} ({self._message})")
+
+    def get_duals(self, cons_to_load: Sequence[ConstraintData] | None = None) -> dict[ConstraintData, float]:
+        raise NoDualsError(f"{NoDualsError.default_message} ({self._message})")
+
+    def get_reduced_costs(self, vars_to_load: Sequence[VarData] | None = None) -> Mapping[VarData, float]:
+        raise NoReducedCostsError(f"{NoReducedCostsError.default_message} ({self._message})")
+
+
 def _chosen(items: Sequence[Any], numbers: Sequence[float], wanted: Sequence[Any] | None) -> Mapping[Any, float]:
     pairs = ComponentMap(zip(items, numbers, strict=True))
     if wanted is None:
@@ -173,7 +194,7 @@ class BcflIpopt(SolverBase):
             results.solution_status = SolutionStatus.infeasible
         held = results.solution_status is not SolutionStatus.noSolution
         message = results.extra_info.message
-        results.solution_loader = AnswerLoader(model, answer) if held else NoSolutionSolutionLoader(model, message)
+        results.solution_loader = AnswerLoader(model, answer) if held else NoAnswerLoader(model, message)
 
         if config.raise_exception_on_nonoptimal_result and results.solution_status is not SolutionStatus.optimal:
             raise NoOptimalSolutionError(f"{NoOptimalSolutionError.default_message} ({message})")

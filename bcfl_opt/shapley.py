@@ -27,9 +27,9 @@ IntArray = NDArray[np.int64]
 
 METHODS = ("auto", "symmetry", "closed form", "enumeration", "dynamic programming", "sampling")
 
-ENUMERATION_BITS = 22  # at most 2^22 coalitions are enumerated: about 0.3 GB and half a second
+ENUMERATION_BITS = 22  # at most 2^22 coalitions are enumerated: about 0.2 GB and half a second
 ENUMERATION_CLIENTS = 1000  # above, binomial coefficients leave the range of floats
-TABLE_WORK = 1e10  # "auto" takes dynamic programming up to this many updates of cells: about ten seconds
+TABLE_WORK = 8e9  # "auto" takes dynamic programming up to this many updates of cells: some eight seconds
 TABLE_CELLS = 5e7  # and no table grows beyond this: 16 bytes each
 SAMPLING_WORK = 2e8  # default of clients x samples x sizes visited: a few seconds
 EPSILON = float(np.finfo(np.float64).eps)
@@ -54,9 +54,7 @@ class ShapleyValues:
             array.flags.writeable = False
             object.__setattr__(self, name, array)  # the one way to normalise a field of a frozen dataclass
         if self.values.ndim != 1 or not self.values.size or self.values.shape != self.standard_errors.shape:
-            raise InputError(
-                "values and standard_errors: expected one number for each of one or more clients"
-            )
+            raise InputError("values and standard_errors: expected one number for each of one or more clients")
 
     @property
     def exact(self) -> bool:
@@ -72,6 +70,9 @@ class RewardShares:
     negative: NDArray[np.bool_]  # True where the Shapley value is negative: that share was set to 0
     degenerate: bool  # v is 0 for every coalition, (6) is 0/0: shares are 1/N by symmetry
     note: str  # one sentence for people, empty if there is nothing to report
+
+    def __post_init__(self) -> None:
+        self.shares.flags.writeable = self.negative.flags.writeable = False
 
 
 class _Split(NamedTuple):
@@ -115,9 +116,7 @@ def characteristic(training_cycles: ArrayLike, target: float, members: ArrayLike
     if not chosen.size:
         return 0.0
     if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not np.isin(chosen, np.arange(cycles.size)).all():
-        raise InputError(
-            f"members: expected positions below {cycles.size}, or a mask of {cycles.size} booleans"
-        )
+        raise InputError(f"members: expected positions below {cycles.size}, or a mask of {cycles.size} booleans")
     if np.unique(chosen).size < chosen.size:
         raise InputError("members: a client is listed twice; give each position once")
     gaps = cycles - goal
@@ -143,7 +142,7 @@ def shapley_values(
         "enumeration" : all coalitions, equal clients counted together; up to 2^22 of them (22 clients,
         or more with equal mu) and N = 1000.
         "dynamic programming" over (size, sum) : mu on a common grid, such as whole numbers or decimals;
-        "auto" takes it up to 1e10 updates of cells (2,000 clients on 0, 1, .., 20), by name it works up to
+        "auto" takes it up to 8e9 updates of cells (2,000 clients on 0, 1, .., 20), by name it works up to
         5e7 cells (some 5,000 such clients, in minutes). Without such a grid it enumerates.
         "sampling" : random permutations; a standard error for every client.
     samples : number of permutations, at least 4, rounded up to even; ignored by exact methods. By default
@@ -177,9 +176,7 @@ def shapley_values(
     elif method == "symmetry":
         raise InputError('method "symmetry" needs equal training cycles for all clients; use "auto"')
     elif method == "closed form" and not one_sided:
-        raise InputError(
-            'method "closed form" needs all training cycles on one side of the target; use "auto"'
-        )
+        raise InputError('method "closed form" needs all training cycles on one side of the target; use "auto"')
     excess, errors = np.zeros((2, game.points.size))
     if method in ("symmetry", "closed form"):
         pass  # nothing overshoots
@@ -188,7 +185,7 @@ def shapley_values(
     elif method == "dynamic programming" and grid is not None:
         excess = _dynamic_programming(game, grid)
     elif _enumerable(game):
-        excess = _enumerate(game)
+        method, excess = "enumeration", _enumerate(game)
     else:
         raise InputError(
             f'method "{method}" is too large for {cycles.size} clients with {game.points.size} distinct '
@@ -218,7 +215,7 @@ def reward_shares(values: ShapleyValues) -> RewardShares:
     number, size = values.values, values.values.size
     kept = np.where(number > values.noise_floor, number, 0.0)
     if not kept.any():  # the values sum to v(N) >= 0, so that none is negative either
-        note = "All clients are alike and every coalition is worth 0, so the shares are equal by symmetry."
+        note = "All clients are alike (up to rounding) and every coalition is worth 0: equal shares, by symmetry."
         return RewardShares(np.full(size, 1.0 / size), np.zeros(size, dtype=np.bool_), True, note)
     negative = number < -values.noise_floor
     note = ""
@@ -281,11 +278,11 @@ def _enumerate(game: _Split) -> FloatArray:
     weight = np.zeros(size + 1)  # the empty coalition and that of all have overshoot 0
     weight[1:-1] = 2.0 * size / (_binomials(size)[1:-1] * (size - s) * s**2)
     terms = np.maximum(sums, 0.0) * weight[taken] * ways
-    moments = np.zeros(kinds)  # sum of terms * c_k, kind by kind from the last
-    for kind in reversed(range(kinds)):
-        folded = terms.reshape(-1, int(game.counts[kind]) + 1)
-        moments[kind] = folded.sum(axis=0) @ np.arange(game.counts[kind] + 1)
-        terms = folded.sum(axis=1)
+    moments = np.zeros(kinds)  # sum of terms * c_k
+    for kind, count in enumerate(game.counts.tolist()):
+        folded = terms.reshape(count + 1, -1)  # long sums along the last axis, where numpy adds pairwise
+        moments[kind] = folded.sum(axis=1) @ np.arange(count + 1)
+        terms = folded.sum(axis=0)
     return moments / game.counts
 
 
@@ -299,12 +296,10 @@ def _find_grid(game: _Split) -> _Grid | None:
     tolerance = 4.0 * EPSILON * game.magnitude
     rises = np.diff(game.points)
     smallest = float(rises[rises > tolerance].min(initial=np.inf))
-    if kinds > 10_000 or not 100.0 * tolerance < smallest < np.inf:
+    finest = 0.01 * smallest / max(tolerance, 1e-300)  # a step near the rounding would fit any numbers
+    if kinds > 10_000 or not 1.0 <= finest < np.inf:
         return None
-    finest = int(
-        min(1000.0, smallest / (100.0 * tolerance))
-    )  # a step near the rounding would fit any numbers
-    for divisor in range(1, finest + 1):
+    for divisor in range(1, int(min(finest, 1000.0)) + 1):
         offsets = np.rint(heights * (divisor / smallest))
         step = float(heights[-1] / offsets[-1])
         if np.abs(offsets * step - heights).max() <= tolerance:
@@ -341,9 +336,7 @@ def _dynamic_programming(game: _Split, grid: _Grid) -> FloatArray:
     table, buffer = np.zeros(ends[-1]), np.empty(BLOCK)
     table[starts[0] + radius] = 1.0
     for k, offset in enumerate(_interleaved(grid.offsets, game.counts, mean), start=1):
-        for stop in range(
-            int(ends[min(k, rows - 1)]), int(starts[0]), -BLOCK
-        ):  # downwards: reads what is old
+        for stop in range(int(ends[min(k, rows - 1)]), int(starts[0]), -BLOCK):  # downwards: reads what is old
             start = max(stop - BLOCK, int(starts[0]))
             old = table[start - stride - offset : stop - stride - offset]
             table[start:stop] += np.multiply(rate[start:stop], old, out=buffer[: stop - start])
@@ -396,7 +389,7 @@ def _sample(game: _Split, samples: int | None, seed: int) -> tuple[FloatArray, F
     one at random from each of [1, 2), [2, 4), [4, 8), .. stands for them all; size 0 is exact. A permutation
     goes with its mirror image (ranks by training cycles reversed), which overshoots where the other does not.
     These pairs are independent and unbiased for all clients at once, also after a shift to sum 0, the sum of
-    the true values; the errors are those of the mean of the pairs.
+    the true values; the errors are those of the mean of pairs, blind to what was too rare to occur.
     """
     ordered = np.repeat(game.points, game.counts)
     size, place = ordered.size, np.arange(ordered.size)

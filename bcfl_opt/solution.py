@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bcfl_opt.errors import NoSolutionError
+from bcfl_opt.population import id_text
 
 if TYPE_CHECKING:
     from bcfl_opt.certificate import Certificate
@@ -103,7 +104,7 @@ def clients_table(
 
 
 def owner_utility(game: Game, clients: pd.DataFrame) -> float:
-    """U_mo (2) of a table of clients: f(sum mu) - xi sum(t + s + t p_t + s p_m) over the recruited clients [utility]."""
+    """U_mo (2) of a table of clients: f(sum mu) - xi sum(t + s + t p_t + s p_m) over recruited clients [utility]."""
     recruited = clients["recruited"].to_numpy(dtype=bool)
     parts = clients.loc[recruited, ["training_time", "mining_time", "training_reward", "mining_reward"]]
     return game.performance_value(recruited) - game.cost_weight * float(parts.to_numpy().sum())
@@ -207,7 +208,7 @@ class Solution:
             line = f"  clients      {int(recruited.sum())} of {len(recruited)} recruited"
             if not recruited.all():
                 first = self.clients.loc[~recruited].iloc[0]
-                line += f"; {self.clients.index[~recruited][0]!r}: {first['reason']}"
+                line += f"; {id_text(self.clients.index, int(recruited.argmin()))}: {first['reason']}"
             lines.append(line)
         if self.certificate is not None:
             lines.append(f"  certificate  {self.certificate!r}")

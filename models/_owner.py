@@ -22,17 +22,16 @@ def owner_model(game: Game, problem: str, response: str, budgets: str, screen: b
     choice("response", response, ("optimal", "theorem"))
     choice("budgets", budgets, ("at_most", "exhausted"))
     theorem = response == "theorem"
-    reason = participation.screen_recruitment(game, exhausted=budgets == "exhausted", theorem=theorem)
+    # Spending the training cap on a client held to utility 0 takes the theorem's speed, whoever chooses it.
+    spent_in_vain = theorem or problem == "Problem 3"
+    reason = participation.screen_recruitment(game, exhausted=budgets == "exhausted", theorem=spent_in_vain)
     kept = (reason == "").to_numpy() if screen else np.ones(len(game), dtype=bool)
     ids = game.population.ids[kept]
     m = pyo.ConcreteModel(name=problem.lower().replace(" ", ""))
     title = f"{problem}, {response} response, budgets {budgets.replace('_', ' ')}"
     m.bcfl = Context(game, title, ids, reason[~kept].to_dict(), follower_optimal=not theorem)
     m.clients = pyo.Set(initialize=list(ids), ordered=True)
-    if theorem:
-        _theorem_response(m, game, kept)
-    else:
-        _optimal_response(m, game, kept)
+    (_theorem_response if theorem else _optimal_response)(m, game, kept, budgets == "exhausted")
     t, s = m.training_time, m.mining_time
     total = pyo.quicksum(t[i] + s[i] + m.training_reward[i] + m.mining_reward[i] for i in m.clients)
     m.owner_utility = pyo.Expression(expr=game.performance_value(kept) - game.cost_weight * total)
@@ -53,17 +52,16 @@ def data(game: Game, kept: np.ndarray, *names: str) -> tuple[dict[Any, float], .
     return tuple(dict(zip(ids, column[kept].tolist(), strict=True)) for column in columns)
 
 
-def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray) -> None:
+def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhausted: bool) -> None:
     mu, rho, q, r_t, r_m = data(
         game, kept, "training_cycles", "energy_coefficient", "max_speed", "training_cap", "mining_cap"
     )
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = _start_times(game, kept)
+    start_t, start_s = _start_times(game, kept, exhausted)
     limited = [i for i in m.clients if q[i] < np.inf]
     train, mine = {i: rho[i] * mu[i] ** 3 for i in mu}, {i: rho[i] * psi**3 for i in mu}
-    # Payments start between what the energy costs and the cap.
-    start_a = {i: (train[i] / start_t[i] ** 2 + max(r_t[i], train[i] / start_t[i] ** 2)) / 2 for i in mu}
-    start_b = {i: (mine[i] / start_s[i] ** 2 + max(r_m[i], mine[i] / start_s[i] ** 2)) / 2 for i in mu}
+    start_a = {i: _start_payment(train[i] / start_t[i] ** 2, r_t[i]) for i in mu}
+    start_b = {i: _start_payment(mine[i] / start_s[i] ** 2, r_m[i]) for i in mu}
 
     m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_t)
     m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_s)
@@ -89,15 +87,14 @@ def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray) -> Non
     m.mining_speed_limit = over_clients(m, pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
 
 
-def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray) -> None:
+def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhausted: bool) -> None:
     mu, rho, q, r_m = data(game, kept, "training_cycles", "energy_coefficient", "max_speed", "mining_cap")
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = _start_times(game, kept)
+    start_t, start_s = _start_times(game, kept, exhausted)
     limited = [i for i in m.clients if q[i] < np.inf]
     least = {i: rho[i] * (mu[i] / deadline) ** 3 for i in mu}
     start_p = {i: rho[i] * (mu[i] / start_t[i]) ** 3 for i in mu}
-    # The mining price starts between what covers the energy and what the cap allows.
-    start_m = {i: (rho[i] * (psi / start_s[i]) ** 3 * r_m[i] / start_s[i]) ** 0.5 for i in mu}
+    start_m = {i: _start_payment(rho[i] * psi**3 / start_s[i] ** 2, r_m[i]) / start_s[i] for i in mu}
 
     m.training_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_p)
     m.mining_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_m)
@@ -122,10 +119,20 @@ def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray) -> Non
     m.mining_speed_limit = over_clients(m, pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
 
 
-def _start_times(game: Game, kept: np.ndarray) -> tuple[dict[Any, float], dict[Any, float]]:
-    """Times on the line t + s = T, in the middle of what speed limits and caps leave, or at T / 2 where they leave nothing."""
+def _start_times(game: Game, kept: np.ndarray, exhausted: bool) -> tuple[dict[Any, float], dict[Any, float]]:
+    """Times on the line t + s = T, inside what speed limits and caps leave (T / 2 where they leave nothing).
+
+    In the middle, or near the least training time where the training cap is to be spent: more pay, less time.
+    """
     bounds = participation.recruitment_bounds(game)
     low, high = bounds.training_low, game.deadline - bounds.mining_low
-    t = np.where(low < high, (low + high) / 2, game.deadline / 2)[kept]
+    share = 0.1 if exhausted else 0.5
+    with np.errstate(invalid="ignore"):
+        t = np.where(low < high, low + share * (high - low), game.deadline / 2)[kept]
     ids = game.population.ids[kept]
     return dict(zip(ids, t.tolist(), strict=True)), dict(zip(ids, (game.deadline - t).tolist(), strict=True))
+
+
+def _start_payment(energy: float, cap: float) -> float:
+    """Above what the energy costs, below the cap if that can be: strictly inside (8), (13) or (9), (14)."""
+    return min(2 * energy, (energy + cap) / 2) if cap > energy else energy

@@ -65,7 +65,7 @@ def build(
     choice("form", form, ("time", "speed"))
     prices = game.checked_prices(prices)
     reason = participation.screen_response(game, prices, reward_caps=reward_caps)
-    kept = (reason == "").to_numpy() if screen else np.ones(len(game), dtype=bool)
+    kept = (reason == "").to_numpy() if screen else prices.notna().all(axis=1).to_numpy()
     ids = game.population.ids[kept]
     excluded = {} if kept.all() else reason[~kept].to_dict()
 

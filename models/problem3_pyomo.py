@@ -21,7 +21,9 @@ against, it holds at the optimum anyway (theory 4.2): Problem 3 as printed has P
 ``response="theorem"`` training earns nothing whatever the prices, (18) is an identity and the component is empty.
 
 ``budgets="exhausted"``: the training cap is spent, (13) with equality, and the client is held to U_i = 0, (17) with
-equality; the mining cap stays an upper limit. That is the reading under which Theorem 4.1 holds.
+equality; the mining cap stays an upper limit. That is the reading under which Theorem 4.1 holds. With the optimal
+response (17) is written U_i >= 0 and is tight at the optimum: with a = R_t paid, the owner saves by the least b, hence
+by the longest s, hence by the least t that (8) allows. Written with equality, (8), (9) and (17) would leave no interior.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ def build(
     mu, r_t, r_m = data(game, kept, "training_cycles", "training_cap", "mining_cap")
     least, largest = float(game.population.training_cycles.min()), float(game.population.training_cycles.max())
     spent = budgets == "exhausted"
+    held = spent and response == "theorem"
 
     def compatible(i: Any) -> Any:
         profit = m.training_reward[i] - m.training_energy[i]
@@ -71,7 +74,7 @@ def build(
     )
     m.mining_budget = over_clients(m, pyo.Constraint, lambda i: m.mining_reward[i] <= r_m[i])
     m.individual_rationality = over_clients(
-        m, pyo.Constraint, lambda i: m.client_utility[i] == 0 if spent else m.client_utility[i] >= 0
+        m, pyo.Constraint, lambda i: m.client_utility[i] == 0 if held else m.client_utility[i] >= 0
     )
     m.incentive_compatibility = over_clients(m, pyo.Constraint, compatible)
     return m

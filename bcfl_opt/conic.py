@@ -1,0 +1,346 @@
+"""How does a CVXPY problem reach Clarabel, or IPOPT? Compiled, scaled, solved, refined; judged by residuals of our own."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import time
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from bcfl_opt.certificate import Certificate
+from bcfl_opt.conic_program import ConicProgram
+from bcfl_opt.context import ConvexModel
+from bcfl_opt.convex_problem import ConvexProblem, restore
+from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
+from bcfl_opt.refinement import refine
+from bcfl_opt.solution import Quality, Solution, Status
+
+if TYPE_CHECKING:
+    import cvxpy as cp
+
+#: What we ask of Clarabel unless the user says otherwise: a point from which Newton's method converges, and one thread.
+DEFAULTS: dict[str, Any] = {
+    "tol_gap_abs": 1e-10,
+    "tol_gap_rel": 1e-10,
+    "tol_feas": 1e-10,
+    "tol_infeas_abs": 1e-11,
+    "tol_infeas_rel": 1e-11,
+    "max_threads": 1,
+}
+#: Tried in order until one is certified; a user's own options come on top.
+ATTEMPTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"static_regularization_constant": 1e-11, "iterative_refinement_max_iter": 30, "max_step_fraction": 0.9},
+)
+#: Share of a scaled programme's unit (1) below which nothing counts.
+UNIT = 1e-3
+STATUSES = {
+    "Solved": Status.SOLVED,
+    "AlmostSolved": Status.NUMERICAL_FAILURE,
+    "PrimalInfeasible": Status.INFEASIBLE,
+    "AlmostPrimalInfeasible": Status.INFEASIBLE,
+    "DualInfeasible": Status.UNBOUNDED,
+    "AlmostDualInfeasible": Status.UNBOUNDED,
+    "MaxIterations": Status.ITERATION_LIMIT,
+    "MaxTime": Status.TIME_LIMIT,
+    "NumericalError": Status.NUMERICAL_FAILURE,
+    "InsufficientProgress": Status.NUMERICAL_FAILURE,
+    "CallbackTerminated": Status.INTERRUPTED,
+}
+#: Stops that another attempt would only repeat.
+FINAL = (Status.SOLVED, Status.INFEASIBLE, Status.UNBOUNDED, Status.TIME_LIMIT, Status.INTERRUPTED)
+
+
+def solve_convex(
+    model: ConvexModel | cp.Problem,
+    *,
+    solver: str = "clarabel",
+    options: Mapping[str, Any] | None = None,
+    time_limit: float | None = None,
+    warm_start: Solution | None = None,
+) -> Solution:
+    """Solve a CVXPY model and certify the point; the clients' table is made by :func:`bcfl_opt.solve`.
+
+    Parameters
+    ----------
+    model : a convex model of :mod:`bcfl_opt.models`, changed as you like, or any CVXPY problem.
+    solver : "clarabel" for DCP problems, to the global optimum; "ipopt" for all smooth (DNLP) ones, to a local optimum.
+    options : the solver's own options, over :data:`DEFAULTS`. time_limit : seconds of wall time.
+    warm_start : a previous solution to start from ("ipopt" only; an interior-point cone solver cannot use one).
+
+    Returns
+    -------
+    Solution; ``quality`` is GLOBAL where the duality gap closes. A solve that succeeds sets the variables' values, one
+    that does not leaves them as they were.
+
+    Raises
+    ------
+    InputError : an unknown solver or option. ModelError : the problem does not fit the solver; names the part.
+    SolverMissingError : the solver is not installed.
+    """
+    choice("solver for a CVXPY model", solver, ("clarabel", "ipopt"))
+    problem = ConvexProblem.of(model)
+    impossible = problem.impossible()
+    if impossible:
+        detail = f"constraint {impossible} asks for an infinite value"
+        return Solution(problem.title, solver, Status.INFEASIBLE, Quality.NONE, None, detail)
+    if solver == "ipopt":
+        from bcfl_opt.smooth import solve_smooth
+
+        return solve_smooth(problem, options=options, time_limit=time_limit, warm_start=warm_start)
+    if warm_start is not None:
+        raise InputError('Clarabel cannot start from a previous solution; leave warm_start out, or use solver="ipopt"')
+    return _solve_clarabel(problem, dict(options or {}), time_limit)
+
+
+def available() -> bool:
+    """Can Clarabel be imported here? Probed without importing it."""
+    return importlib.util.find_spec("clarabel") is not None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    """What Clarabel left behind, in the programme's own units, with what we think of it."""
+
+    status: Status
+    detail: str
+    x: np.ndarray
+    z: np.ndarray
+    certificate: Certificate | None
+    iterations: int
+    log: str
+
+
+def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
+    if not available():
+        raise SolverMissingError("Clarabel is not installed: pip install clarabel")
+    offenders = problem.offenders("is_dcp")
+    if offenders:
+        raise ModelError(
+            f"Clarabel solves convex problems, and this is not known to be one by CVXPY's rules (DCP): {listing(offenders, 3)}. "
+            'Write it in a convex form, or solve for a local optimum with solver="ipopt".'
+        )
+    _settings(options)  # refuses what it does not know before anything is compiled
+    begin = time.perf_counter()
+    if not problem.problem.variables():
+        return _constant(problem)
+    try:
+        # ignore_dpp: parameters are numbers here; nothing is kept for a next solve
+        data, chain, inverse = problem.problem.get_problem_data("CLARABEL", ignore_dpp=True, solver_opts={})
+    except ValueError as error:  # NaN or infinite numbers in the data
+        raise ModelError(f"the problem cannot be compiled: {error}") from error
+    program, kept = ConicProgram.of(data).without_empty_rows()
+    timing = {"compile": time.perf_counter() - begin}
+
+    names = _column_names(problem, data)
+    provenance: dict[str, Any] = {"versions": versions(), "options": {**DEFAULTS, **options}, "attempts": []}
+    outcome = _attempts(program, options, time_limit, names, timing, provenance)
+    duals = np.zeros(len(kept))
+    duals[kept] = outcome.z
+
+    check = time.perf_counter()
+    status, detail, certificate = outcome.status, outcome.detail, outcome.certificate
+    saved = problem.saved()
+    variables: dict[str, Any] = {}
+    shadow_prices: dict[str, Any] = {}
+    objective = np.nan
+    if status is Status.SOLVED and certificate is not None:
+        solution = _unpacked(chain, inverse, "Solved", outcome.x, duals)
+        for variable, _ in saved:
+            variable.save_value(solution.primal_vars[variable.id])
+        certificate, status, detail = judged(problem, certificate)
+        objective = float(problem.problem.objective.value)
+        variables, shadow_prices = problem.values(), problem.shadow_prices(solution.dual_vars)
+    elif status is Status.INFEASIBLE:
+        detail = _conflict(problem, _unpacked(chain, inverse, "PrimalInfeasible", outcome.x, duals).dual_vars)
+    solved = status is Status.SOLVED
+    if not solved:
+        restore(saved)
+    timing["check"] = time.perf_counter() - check
+    return Solution(
+        problem=problem.title,
+        solver="clarabel",
+        status=status,
+        quality=_quality(solved, certificate),
+        certificate=certificate,
+        detail=detail,
+        timing=timing,
+        iterations=outcome.iterations,
+        log=outcome.log,
+        provenance=provenance,
+        _objective=objective if solved else np.nan,
+        _variables=variables if solved else {},
+        _shadow_prices=shadow_prices if solved else {},
+    )
+
+
+def _attempts(
+    program: ConicProgram,
+    options: dict[str, Any],
+    time_limit: float | None,
+    names: Any,
+    timing: dict[str, float],
+    provenance: dict[str, Any],
+) -> _Outcome:
+    """Clarabel on the scaled programme, again with other settings where the certificate does not hold."""
+    begin = time.perf_counter()
+    scaled, scaling = program.scaled()
+    best: _Outcome | None = None
+    for attempt in ATTEMPTS:
+        left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
+        outcome = _run(scaled, {**attempt, **options}, left, names)
+        x, z = scaling.back(outcome.x, outcome.z)
+        outcome = dataclasses.replace(outcome, x=x, z=z)
+        provenance["attempts"].append({"options": attempt, "status": outcome.status.name, "detail": outcome.detail})
+        if best is None or outcome.status in FINAL:
+            best = outcome
+        if outcome.status in FINAL or set(attempt) & set(options):
+            break
+    assert best is not None
+    timing["solve"] = time.perf_counter() - begin
+    return best
+
+
+def _run(program: ConicProgram, options: dict[str, Any], time_limit: float | None, names: Any) -> _Outcome:
+    """One run of Clarabel and the Newton steps after it; the certificate decides, not the solver's word."""
+    word, x, z, iterations, log = _clarabel(program, options, time_limit)
+    status, detail, certificate = STATUSES.get(word, Status.UNKNOWN), f"Clarabel: {word}", None
+    if status is Status.INFEASIBLE and not program.proves_infeasible(z):
+        status, detail = Status.NUMERICAL_FAILURE, "Clarabel takes it for infeasible, but its proof does not hold"
+    elif status is Status.UNBOUNDED:
+        nothing = dataclasses.replace(program, P=0 * program.P, q=0 * program.q)
+        word, _, z_feasible, _, _ = _clarabel(nothing, options, time_limit)
+        if word == "PrimalInfeasible" and program.proves_infeasible(z_feasible):
+            status, z = Status.INFEASIBLE, z_feasible
+        elif not program.proves_unbounded(x):
+            status, detail = Status.NUMERICAL_FAILURE, "Clarabel takes it for unbounded, but its proof does not hold"
+    elif status is not Status.INFEASIBLE and np.isfinite(x).all() and np.isfinite(z).all():
+        x, z, _ = refine(program, x, z)
+        certificate = program.certify(x, z, unit=UNIT, names=names)
+        if certificate.holds():
+            status, detail = Status.SOLVED, ""
+        elif status is Status.SOLVED:
+            status, detail = Status.NOT_CERTIFIED, certificate.failure()
+        else:
+            detail = f"{detail}; {certificate.failure()}"
+    return _Outcome(status, detail, x, z, certificate, iterations, log)
+
+
+def _clarabel(
+    program: ConicProgram, options: dict[str, Any], time_limit: float | None
+) -> tuple[str, np.ndarray, np.ndarray, int, str]:
+    """Clarabel's word, x, z, iterations and log."""
+    import clarabel
+    from cvxpy.reductions.solvers.conic_solvers.clarabel_conif import dims_to_solver_cones
+
+    cones = program.cones
+    dims = SimpleNamespace(
+        zero=cones.zero,
+        nonneg=cones.nonneg,
+        soc=cones.soc,
+        psd=cones.psd,
+        exp=cones.exp,
+        p3d=cones.power,
+        pnd=[list(alphas) for alphas in cones.powers],
+    )
+    settings = _settings(options, time_limit)
+    upper = sp.csc_array(sp.triu(program.P))
+    solver = clarabel.DefaultSolver(upper, program.q, program.A, program.b, dims_to_solver_cones(dims), settings)
+    if settings.verbose:
+        solver.print_to_buffer()
+    result = solver.solve()
+    log = solver.get_print_buffer() if settings.verbose else ""
+    return str(result.status), np.array(result.x), np.array(result.z), int(result.iterations), log
+
+
+def _settings(options: Mapping[str, Any], time_limit: float | None = None) -> Any:
+    import clarabel
+
+    settings = clarabel.DefaultSettings()
+    known = [name for name in dir(settings) if not name.startswith("_") and name != "default"]
+    limit = {} if time_limit is None else {"time_limit": float(time_limit)}
+    for name, value in {**DEFAULTS, **limit, **options}.items():
+        if name not in known:
+            raise InputError(unknown_name("Clarabel option", name, known))
+        try:
+            setattr(settings, name, value)
+        except (TypeError, OverflowError) as error:
+            raise InputError(f"Clarabel option {name}: {value!r} does not fit: {error}") from error
+    # The log goes to a buffer; without that ability it would go to the terminal.
+    settings.verbose = hasattr(clarabel.DefaultSolver, "print_to_buffer")
+    return settings
+
+
+# ---------------------------------------------------------------------------------- what the answer means
+
+
+def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificate, Status, str]:
+    """The certificate with the violation of the user's own constraints at the present values, and what follows."""
+    violation, place = problem.worst_violation(problem.constraints)
+    if violation >= certificate.primal:
+        where = {**certificate.where, "primal": place}
+        certificate = dataclasses.replace(certificate, primal=violation, where=where)
+    if not certificate.holds():
+        return certificate, Status.NOT_CERTIFIED, certificate.failure()
+    violation, place = problem.worst_violation(problem.checks)
+    if not dataclasses.replace(certificate, primal=violation).holds():
+        certificate = dataclasses.replace(certificate, primal=violation, where={**certificate.where, "primal": place})
+        return certificate, Status.NOT_CERTIFIED, f"{place}, which is not convex and so not imposed, fails by {violation:.3g}"
+    return certificate, Status.SOLVED, ""
+
+
+def _quality(solved: bool, certificate: Certificate | None) -> Quality:
+    if not solved or certificate is None:
+        return Quality.NONE
+    return Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL
+
+
+def _unpacked(chain: Any, inverse: Any, word: str, x: np.ndarray, z: np.ndarray) -> Any:
+    """CVXPY's solution in terms of the user's variables and constraints, whatever word Clarabel ended with."""
+    return chain.invert(SimpleNamespace(status=word, x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=0), inverse)
+
+
+def _conflict(problem: ConvexProblem, duals: Mapping[int, Any]) -> str:
+    """Which constraints the proof of infeasibility needs."""
+    weights = {name: np.abs(duals.get(c.id, 0.0)) for name, c in problem.constraints.items() if c.size}
+    weights = {name: float(np.max(weight)) for name, weight in weights.items() if np.size(weight)}
+    heaviest = max(weights.values(), default=0.0)
+    return f"in conflict: {listing([name for name, w in weights.items() if w > 1e-6 * heaviest > 0], 8)}"
+
+
+def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
+    starts = data["param_prob"].var_id_to_col
+    places = [(starts[variable.id], variable) for variable in problem.problem.variables() if variable.id in starts]
+
+    def name(k: int) -> str:
+        found = ((v, k - start) for start, v in places if start <= k < start + v.size)
+        return next((problem.entry(v, entry) for v, entry in found), "an auxiliary variable of CVXPY")
+
+    return name
+
+
+def _constant(problem: ConvexProblem) -> Solution:
+    """No variables: the objective is a number, and the constraints hold or do not."""
+    violation, place = problem.worst_violation(problem.constraints)
+    certificate = Certificate(violation, 0.0, 0.0, 0.0, gap=0.0, where={"primal": place})
+    solved = certificate.holds()
+    return Solution(
+        problem=problem.title,
+        solver="clarabel",
+        status=Status.SOLVED if solved else Status.INFEASIBLE,
+        quality=_quality(solved, certificate),
+        certificate=certificate,
+        detail="" if solved else f"{place} does not hold, and there is no variable",
+        _objective=float(problem.problem.objective.value) if solved else np.nan,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what solves."""
+    return {name: importlib.metadata.version(name) for name in ("cvxpy", "clarabel")}

@@ -1,0 +1,189 @@
+"""What do we call the parts of a CVXPY problem, what are they worth at a point, and what does a dual mean to its user?
+
+One convention for shadow prices: d objective* / d right-hand side, in the user's own sense of objective. The right-hand
+side is the constant side if one side of the constraint is constant (CVXPY keeps ``x >= b`` as ``b <= x``), else the side
+written on the right of the stored ``<=`` or ``==``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pandas as pd
+from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, Zero
+from cvxpy.constraints.constraint import Constraint
+from cvxpy.expressions.expression import Expression
+
+from bcfl_opt.context import ConvexModel
+from bcfl_opt.errors import InputError, ModelError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ConvexProblem:
+    """A CVXPY problem with names.
+
+    problem : of the constraints that have entries. title : how to call it. constraints, checks : by name. clients : the
+    labels of vectors of that length, if the problem knows any. unit : what counts as small in it (1: unknown scale).
+    """
+
+    problem: cp.Problem
+    title: str
+    constraints: Mapping[str, Constraint]
+    checks: Mapping[str, Constraint]
+    clients: pd.Index | None
+    unit: float
+
+    @classmethod
+    def of(cls, model: ConvexModel | cp.Problem) -> ConvexProblem:
+        """Raises InputError or ModelError where the problem cannot be solved as it is."""
+        if isinstance(model, ConvexModel):
+            context = model.context
+            constraints, objective = dict(model.constraints), model.objective
+            title, clients = context.problem, context.clients
+            unit, checks = min(context.unit, 1e-3 * context.game.deadline), model.checks
+        elif isinstance(model, cp.Problem):
+            constraints = _distinct((c.label or f"constraint {k}", c) for k, c in enumerate(model.constraints))
+            title, objective, clients, unit, checks = "CVXPY problem", model.objective, None, 1.0, {}
+        else:
+            raise InputError(f"expected a CVXPY problem or a model of bcfl_opt.models, not {type(model).__name__}")
+        for name, constraint in constraints.items():
+            if not isinstance(constraint, Constraint):
+                raise ModelError(f"constraint {name!r} is {constraint!r}, not a CVXPY constraint; write it with <=, >= or ==")
+        present = {name: constraint for name, constraint in constraints.items() if constraint.size}
+        problem = cp.Problem(objective, list(present.values()))
+        for parameter in problem.parameters():
+            if parameter.value is None:
+                raise InputError(f"parameter {parameter.name()!r} has no value; set its .value before solving")
+        if problem.is_mixed_integer():
+            raise ModelError("integer and boolean variables cannot be solved here; relax them")
+        return cls(problem, title, constraints, checks, clients, unit)
+
+    @property
+    def sense(self) -> int:
+        """+1 where the user minimises, -1 where they maximise."""
+        return -1 if isinstance(self.problem.objective, cp.Maximize) else 1
+
+    def offenders(self, rule: str) -> list[str]:
+        """Parts that break a rule of CVXPY ("is_dcp", "is_dnlp"), by name."""
+        found = [] if getattr(self.problem.objective, rule)() else [f"the objective, {self.problem.objective}"]
+        broken = ((name, c) for name, c in self.constraints.items() if not getattr(c, rule)())
+        return found + [f"constraint {name!r}, {c}" for name, c in broken]
+
+    def impossible(self) -> str:
+        """Name of a constraint that no number satisfies because its constant side is infinite; "" if there is none."""
+        for name, constraint in self.constraints.items():
+            if isinstance(constraint, Inequality | Equality):
+                low, high = (np.asarray(side.value) if side.is_constant() else None for side in constraint.args)
+                bad = [low == np.inf] if low is not None else []
+                bad += [high == -np.inf] if high is not None else []
+                if isinstance(constraint, Equality):
+                    bad = [np.isinf(side) for side in (low, high) if side is not None]
+                for where in bad:
+                    if where.any():
+                        return f"{name}{self._at(int(np.flatnonzero(np.broadcast_to(where, constraint.shape))[0]), constraint)}"
+        return ""
+
+    # ------------------------------------------------------------------ values
+
+    def values(self) -> dict[str, Any]:
+        """Name -> value of every variable; vectors over the clients as Series."""
+        named = _distinct((variable.name(), variable) for variable in self.problem.variables())
+        return {name: self._labelled(variable.value) for name, variable in named.items()}
+
+    def saved(self) -> list[tuple[cp.Variable, Any]]:
+        """The variables with their present values, for :func:`restore`."""
+        return [(variable, variable.value) for variable in self.problem.variables()]
+
+    def _labelled(self, value: Any) -> Any:
+        array = np.asarray(value, dtype=complex if np.iscomplexobj(value) else float)
+        if array.ndim == 0:
+            return array.item()
+        if self.clients is not None and array.shape == (len(self.clients),):
+            return pd.Series(array, index=self.clients)
+        return array
+
+    def _at(self, k: int, part: Any) -> str:
+        """Where the k-th entry of a part is: "['client-3']", "[4]", or "" for a scalar."""
+        if self.clients is not None and part.shape == (len(self.clients),):
+            return f"[{self.clients[k]!r}]"
+        return f"[{k}]" if part.size > 1 else ""
+
+    def entry(self, variable: cp.Variable, k: int) -> str:
+        """Name of a variable's k-th entry."""
+        return f"{variable.name()}{self._at(k, variable)}"
+
+    def worst_violation(self, constraints: Mapping[str, Constraint]) -> tuple[float, str]:
+        """Largest violation at the present values, relative to the size of the constraint's terms; and where.
+
+        Constraints with two sides and constraints on a sign. The others (cones, matrices) are judged in conic form.
+        """
+        worst, where = 0.0, ""
+        for name, constraint in constraints.items():
+            if constraint.size and isinstance(constraint, Inequality | Equality | Zero | NonNeg | NonPos):
+                size = sum(_size(side) for side in constraint.args)
+                relative = np.ravel(np.asarray(constraint.residual) / np.maximum(size, self.unit), order="F")
+                relative = np.where(np.isnan(relative), np.inf, relative)
+                if relative.max() > worst:
+                    k = int(relative.argmax())
+                    worst, where = float(relative[k]), f"{name}{self._at(k, constraint)}"
+        return worst, where
+
+    # ------------------------------------------------------------------ duals
+
+    def shadow_prices(self, duals: Mapping[int, Any]) -> dict[str, Any]:
+        """Constraint name -> d objective* / d right-hand side.
+
+        duals : constraint id -> multiplier y in CVXPY's convention, where the Lagrangian of the minimised objective has
+            + y'(lhs - rhs) for ``lhs <= rhs`` and ``lhs == rhs``, + y'expr for ``expr == 0``, and - y'expr for
+            ``expr >= 0`` (semidefinite too). Constraints without a right-hand side (cones) have no shadow price.
+        """
+        prices = {}
+        for name, constraint in self.constraints.items():
+            if isinstance(constraint, Inequality | Equality):
+                left, right = constraint.args
+                side = 1 if left.is_constant() and not right.is_constant() else -1
+            elif isinstance(constraint, NonNeg | cp.PSD):
+                side = 1
+            elif isinstance(constraint, Zero | NonPos):
+                side = -1
+            else:
+                continue
+            dual = np.asarray(duals.get(constraint.id, 0.0), dtype=float)
+            value = np.broadcast_to(dual, constraint.shape) if dual.ndim == 0 else dual.reshape(constraint.shape, order="F")
+            prices[name] = self._labelled(self.sense * side * value + 0.0)
+        return prices
+
+
+def restore(saved: list[tuple[cp.Variable, Any]]) -> None:
+    """Give variables the values they had; a failed solve leaves the model as it was."""
+    for variable, value in saved:
+        variable.save_value(value)
+
+
+def _distinct(named: Any) -> dict[str, Any]:
+    """A dict in which a name that comes again is numbered."""
+    result: dict[str, Any] = {}
+    for name, item in named:
+        key, k = name, 2
+        while key in result:
+            key, k = f"{name} ({k})", k + 1
+        result[key] = item
+    return result
+
+
+def _size(expression: Expression) -> np.ndarray:
+    """Sum of the absolute values of the terms of a sum, so that what cancels in it still counts."""
+    kind = type(expression).__name__
+    if kind == "AddExpression":
+        return sum((_size(term) for term in expression.args), np.zeros(expression.shape))
+    if kind == "NegExpression":
+        return _size(expression.args[0])
+    if kind == "Sum" and expression.size == 1:
+        return np.sum(_size(expression.args[0]))
+    if kind == "multiply" and expression.args[0].is_constant():
+        return np.abs(expression.args[0].value) * _size(expression.args[1])
+    return np.abs(np.asarray(expression.value, dtype=float))

@@ -1,0 +1,143 @@
+"""What does a person see of a result? Cross-checks, solutions and findings, shown; solutions also as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bcfl_opt import export
+from bcfl_opt.certificate import TOLERANCE
+from bcfl_opt.terminal import Terminal, number, printable, yes_no
+
+if TYPE_CHECKING:
+    from bcfl_opt.doctor import Finding
+    from bcfl_opt.judging import CrossCheck
+    from bcfl_opt.settings import Settings
+    from bcfl_opt.solution import Solution
+
+#: Clients shown one by one; the files and the JSON have all.
+SHOWN_CLIENTS = 10
+
+SOLVES = {
+    "problem": printable,
+    "language": printable,
+    "solver": printable,
+    "objective": number(10),
+    "relative_gap": number(2),
+    "seconds": number(2),
+    "succeeded": yes_no,
+}
+CLOSED_FORMS = {
+    "theorem": printable,
+    "reading": printable,
+    "paper_value": number(6),
+    "exact": number(6),
+    "gap": number(3),
+    "verdict": printable,
+}
+CLIENTS = {
+    "client": printable,
+    "training_time": number(5),
+    "mining_time": number(5),
+    "training_price": number(4),
+    "mining_price": number(4),
+    "client_utility": lambda utility: number(4)(round(utility, 12)),  # zero utilities carry rounding errors
+    "recruited": yes_no,
+}
+
+
+def show_cross_check(run: Settings, check: CrossCheck) -> None:
+    """Print what was played, every solver against the exact answer, and the verdict on every closed form."""
+    terminal = Terminal()
+    _show_game(terminal, run)
+    terminal.heading("Every solver against the exact answer")
+    headers = {"relative_gap": "gap", "succeeded": "solved", "paper_value": "paper"}
+    agree = check.solves["succeeded"].astype(bool) & (check.solves["relative_gap"].abs() <= TOLERANCE)
+    terminal.table(check.solves, SOLVES, headers=headers, alert=list(~agree))
+    terminal.heading("The paper's closed forms, judged")
+    terminal.table(check.table, CLOSED_FORMS, headers=headers)
+    terminal.heading("Why")
+    for row in check.table.to_dict("records"):
+        if row["reason"]:
+            terminal.text(f"{row['theorem']}, {row['reading']}: {row['reason']}")
+    if check.agrees:
+        terminal.text(f"\nAll solvers agree with the exact answers to {TOLERANCE:g}.")
+    else:
+        terminal.text(f"\nNOT all solvers agree with the exact answers to {TOLERANCE:g}; see the rows above.")
+
+
+def show_solution(run: Settings, solution: Solution) -> None:
+    """Print the summary of a solution, its first clients, and who was not recruited."""
+    terminal = Terminal()
+    _show_game(terminal, run)
+    terminal.text()
+    terminal.text(repr(solution))
+    clients = solution.clients
+    if clients is None:
+        return
+    shown = clients.head(SHOWN_CLIENTS).reset_index()
+    terminal.table(shown, CLIENTS, headers={name: name.replace("_", "\n") for name in CLIENTS})
+    if len(clients) > len(shown):
+        terminal.text(f"{len(clients) - len(shown)} more clients; --out DIR writes all of them")
+    absent = clients.loc[~clients["recruited"].astype(bool), "reason"]
+    for client, reason in absent.head(SHOWN_CLIENTS).items():
+        terminal.text(f"not recruited: {client}: {reason}")
+    if len(absent) > SHOWN_CLIENTS:
+        terminal.text(f"not recruited: {len(absent) - SHOWN_CLIENTS} more")
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print versions, what works, and how to mend what does not."""
+    terminal = Terminal()
+    terminal.text(", ".join(f"{name} {version}" for name, version in export.versions().items()))
+    terminal.text(f"package in {Path(__file__).parent}")
+    terminal.heading("A small game with a known answer, by every route")
+    frame = pd.DataFrame(findings)
+    formats = {"title": printable, "works": yes_no, "detail": printable}
+    terminal.table(frame, formats, headers={"title": "route"}, alert=list(~frame["works"]))
+    for finding in findings:
+        if finding.mend:
+            terminal.text(f"{finding.title}: {finding.mend}")
+    works = all(finding.works for finding in findings)
+    terminal.text("\nEverything works." if works else "\nNot everything works.")
+
+
+def solution_content(solution: Solution) -> dict[str, Any]:
+    """A solution as data for a JSON document; values that a failed solve does not hand out are null."""
+    solved = solution.succeeded
+    certificate = solution.certificate
+    return {
+        "problem": solution.problem,
+        "solver": solution.solver,
+        "succeeded": solved,
+        "status": solution.status,
+        "message": solution.message,
+        "quality": solution.quality,
+        "objective": solution.objective if solved else None,
+        "owner_utility": solution.owner_utility if solved else None,
+        "certificate": None if certificate is None else {**certificate.residuals, "holds": certificate.holds()},
+        "iterations": solution.iterations,
+        "timing": solution.timing,
+        "provenance": solution.provenance,
+        "clients": solution.clients,
+        "shadow_prices": shadow_prices_table(solution) if solved else None,
+    }
+
+
+def shadow_prices_table(solution: Solution) -> pd.DataFrame:
+    """Shadow prices, one row a constraint and index: columns ``constraint``, ``index``, ``shadow_price``."""
+    rows = []
+    for name, values in solution.shadow_prices.items():
+        if isinstance(values, pd.Series):
+            rows += [(name, index, value) for index, value in values.items()]
+        else:
+            rows.append((name, "", values))
+    return pd.DataFrame(rows, columns=["constraint", "index", "shadow_price"])
+
+
+def _show_game(terminal: Terminal, run: Settings) -> None:
+    terminal.text(f"{run.game.population.source}: {run.game.population!r}")
+    terminal.text(repr(run.game))

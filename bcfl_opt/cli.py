@@ -346,6 +346,8 @@ def _solve(
         if problem == 1:
             return bo.best_response(run.game, run.prices, reward_caps=options.get("reward_caps", False))
         return bo.equilibrium(run.game)
+    if language is Language.CVXPY and options.get("form") == "speed":
+        raise InputError("--form speed is not convex, so there is no CVXPY model of it; use --language pyomo")
     module = importlib.import_module(f"bcfl_opt.models.problem{problem}_{language}")
     given = (run.game, run.prices) if problem == 1 else (run.game,)
     return bo.solve(module.build(*given, **options), solver=solver.value, time_limit=time_limit)

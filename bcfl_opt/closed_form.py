@@ -124,11 +124,16 @@ def theorem_3_2(game: Game, printed: bool = False) -> pd.DataFrame:
     return _price_frame(game, p_t, game.caps["mining_cap"].to_numpy() / s, reason)
 
 
-def theorem_4_1(game: Game) -> pd.DataFrame:
+def theorem_4_1(game: Game, reports: pd.Series | None = None) -> pd.DataFrame:
     """The owner's prices, incomplete information: (19) = (15), and (20) p_m = rho (psi / s)^3.
 
     Here s = T - mu (rho / p_t)^(1/3) is the time (19) leaves for mining. Both tasks then pay exactly their energy
     costs: every client is held to utility 0.
+
+    Parameters
+    ----------
+    game : the game; R_t, R_m are its reward caps. reports : what the clients report as their mu, by client [speed x
+        time]; the truth by default. The caps stay those of the true game.
 
     Returns
     -------
@@ -137,7 +142,7 @@ def theorem_4_1(game: Game) -> pd.DataFrame:
 
     Source: Theorem 4.1; theory 4.1.
     """
-    p_t, s, reason = _training_price(game)
+    p_t, s, reason = _training_price(game, reports=reports)
     p_m = game.population.energy_coefficient * (game.mining_cycles / s) ** 3
     r_m = game.caps["mining_cap"].to_numpy()
     for k in np.flatnonzero(s * p_m > r_m * (1 + ROUNDING)):
@@ -145,9 +150,13 @@ def theorem_4_1(game: Game) -> pd.DataFrame:
     return _price_frame(game, p_t, p_m, reason)
 
 
-def _training_price(game: Game, *, printed: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _training_price(
+    game: Game, *, printed: bool = False, reports: pd.Series | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """p_t of (15), the time s it leaves for mining, and the reason by client; NaN where there is none."""
     mu, rho, deadline = game.population.training_cycles, game.population.energy_coefficient, game.deadline
+    if reports is not None:
+        mu = reports.reindex(game.population.ids).to_numpy(dtype=float)
     caps, negative = game.caps, game.shapley_shares.negative
     r_t, values = caps["training_cap"].to_numpy(), caps["shapley"].to_numpy()
     paid = r_t > 0

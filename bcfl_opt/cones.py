@@ -87,7 +87,9 @@ class Cones:
         offset = flat + sum(self.soc)
         for order in self.psd:
             count = order * (order + 1) // 2
-            parts.append(np.array([max(0.0, -float(np.linalg.eigvalsh(_matrix(v[offset : offset + count], order))[0]))]))
+            parts.append(
+                np.array([max(0.0, -float(np.linalg.eigvalsh(_matrix(v[offset : offset + count], order))[0]))])
+            )
             offset += count
         triples = v[offset : offset + 3 * self.exp].reshape(-1, 3)
         parts.append(_exponential_dual(triples) if dual else _exponential(triples))

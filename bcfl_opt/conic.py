@@ -291,7 +291,11 @@ def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificat
     violation, place = problem.worst_violation(problem.checks)
     if not dataclasses.replace(certificate, primal=violation).holds():
         certificate = dataclasses.replace(certificate, primal=violation, where={**certificate.where, "primal": place})
-        return certificate, Status.NOT_CERTIFIED, f"{place}, which is not convex and so not imposed, fails by {violation:.3g}"
+        return (
+            certificate,
+            Status.NOT_CERTIFIED,
+            f"{place}, which is not convex and so not imposed, fails by {violation:.3g}",
+        )
     return certificate, Status.SOLVED, ""
 
 

@@ -1,7 +1,7 @@
 """Is a point optimal for a conic programme? Residuals of our own, and the scaling under which a solver finds the point.
 
-    minimise x'Px / 2 + q'x   subject to   A x + s = b,  s in K                (primal)
-    P x + A'z + q = 0,  z in K*,  s'z = 0                                     (optimality)
+minimise x'Px / 2 + q'x   subject to   A x + s = b,  s in K                (primal)
+P x + A'z + q = 0,  z in K*,  s'z = 0                                     (optimality)
 """
 
 from __future__ import annotations

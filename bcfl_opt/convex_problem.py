@@ -52,7 +52,9 @@ class ConvexProblem:
             raise InputError(f"expected a CVXPY problem or a model of bcfl_opt.models, not {type(model).__name__}")
         for name, constraint in constraints.items():
             if not isinstance(constraint, Constraint):
-                raise ModelError(f"constraint {name!r} is {constraint!r}, not a CVXPY constraint; write it with <=, >= or ==")
+                raise ModelError(
+                    f"constraint {name!r} is {constraint!r}, not a CVXPY constraint; write it with <=, >= or =="
+                )
         present = {name: constraint for name, constraint in constraints.items() if constraint.size}
         problem = cp.Problem(objective, list(present.values()))
         for parameter in problem.parameters():
@@ -153,7 +155,9 @@ class ConvexProblem:
             else:
                 continue
             dual = np.asarray(duals.get(constraint.id, 0.0), dtype=float)
-            value = np.broadcast_to(dual, constraint.shape) if dual.ndim == 0 else dual.reshape(constraint.shape, order="F")
+            value = (
+                np.broadcast_to(dual, constraint.shape) if dual.ndim == 0 else dual.reshape(constraint.shape, order="F")
+            )
             prices[name] = self._labelled(self.sense * side * value + 0.0)
         return prices
 

@@ -22,6 +22,8 @@ PERFORMANCES: dict[str, Callable[[float], float]] = {
 }
 #: The paper's reward budget, 1500 for 50 clients, per client.
 REWARD_BUDGET_PER_CLIENT = 30.0
+#: What Shapley values depend on besides the training cycles.
+_SHAPLEY_PARAMETERS = ("target", "shapley_method", "shapley_samples", "seed")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -232,7 +234,12 @@ class Game:
         population = changes.get("population")
         if isinstance(population, Population | pd.DataFrame) and len(population) != len(self):
             fields["reward_budget"] = self.reward_budget / len(self) * len(population)
-        return Game(**{**fields, **changes})
+        game = Game(**{**fields, **changes})
+        same = all(getattr(game, name) == getattr(self, name) for name in _SHAPLEY_PARAMETERS)
+        same = same and np.array_equal(game.population.training_cycles, self.population.training_cycles)
+        if same and "shapley_values" in self.__dict__:  # already computed, which can take seconds
+            game.__dict__["shapley_values"] = self.shapley_values
+        return game
 
     def __len__(self) -> int:
         return len(self.population)

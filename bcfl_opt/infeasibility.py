@@ -40,7 +40,10 @@ def linear_conflict(program: Program) -> str:
     n = functions.columns
     cost = np.concatenate([np.zeros(n), np.ones(len(rows))])
     bounds = np.column_stack(
-        [np.concatenate([program.x_lower, np.zeros(len(rows))]), np.concatenate([program.x_upper, np.full(len(rows), np.inf)])]
+        [
+            np.concatenate([program.x_lower, np.zeros(len(rows))]),
+            np.concatenate([program.x_upper, np.full(len(rows), np.inf)]),
+        ]
     )
     result = linprog(cost, A_ub=left, b_ub=right, bounds=bounds, method="highs")
     scale = max(1.0, float(np.abs(right).max(initial=0.0)))

@@ -235,7 +235,9 @@ def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Out
     """
     functions = presolved.functions
     gradient = functions.gradient(x)
-    multipliers = presolved.restore(np.zeros(len(presolved.kept)), np.maximum(gradient, 0.0), np.maximum(-gradient, 0.0))
+    multipliers = presolved.restore(
+        np.zeros(len(presolved.kept)), np.maximum(gradient, 0.0), np.maximum(-gradient, 0.0)
+    )
     g = functions.constraints(x)
     size = 1e-9 * np.maximum(1.0, np.abs(g))
     holds = bool(np.all((g >= presolved.lower - size) & (g <= presolved.upper + size)))
@@ -257,7 +259,9 @@ def _set_option(problem: Any, name: str, setting: Any) -> None:
         try:
             problem.add_option(name, float(setting))
         except (TypeError, ValueError):
-            raise InputError(f"IPOPT refuses the option {name} = {setting!r}: unknown name or unsuitable value") from error
+            raise InputError(
+                f"IPOPT refuses the option {name} = {setting!r}: unknown name or unsuitable value"
+            ) from error
 
 
 def _cyipopt() -> Any:

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from bcfl_opt import closed_form, exact
-from bcfl_opt.certificate import Certificate
 from bcfl_opt.game import Game
+from bcfl_opt.population import Population
 from bcfl_opt.solution import Solution
 
 if TYPE_CHECKING:
     import pyomo.environ as pyo
 
     from bcfl_opt.context import ConvexModel
+    from bcfl_opt.program import Program
 
 #: Two values are the same number if they differ by no more than this, relative to the exact one.
 AGREEMENT = 1e-6
@@ -43,15 +44,19 @@ class CrossCheck:
 
     @property
     def agrees(self) -> bool:
-        """Does every solve succeed and agree with the exact answer to 1e-6, relative?"""
-        return bool((self.solves["succeeded"] & (self.solves["relative_gap"].abs() <= AGREEMENT)).all())
+        """Does every solve agree with the exact answer to 1e-6, relative, or with its word that no client can take part?"""
+        same = self.solves["succeeded"] & (self.solves["relative_gap"].abs() <= AGREEMENT)
+        nobody = (self.solves["status"] == "no_clients") & self.solves["exact"].isna()
+        return bool((same | nobody).all())
 
     def __repr__(self) -> str:
-        solved = int(self.solves["succeeded"].sum())
+        solved, nobody = int(self.solves["succeeded"].sum()), int((self.solves["status"] == "no_clients").sum())
+        failed = len(self.solves) - solved - nobody
         worst = self.solves["relative_gap"].abs().max()
         lines = [
-            f"Cross-check of {len(self.game)} clients: {solved} of {len(self.solves)} solves succeeded, "
-            f"largest difference from the exact answers {worst:.1e}"
+            f"Cross-check of {len(self.game)} clients: {solved} solves agree with the exact answers to {worst:.1e}"
+            + (f", {nobody} found that no client can take part" if nobody else "")
+            + (f", {failed} failed" if failed else "")
         ]
         for row in self.table.itertuples():
             lines.append(f"  {row.theorem}, {row.reading}: {row.verdict}")
@@ -88,14 +93,26 @@ def cross_check(game: Game, prices: pd.DataFrame | None = None) -> CrossCheck:
     CrossCheck. A client without an answer is left out of a programme with its reason in ``clients``; sums run over the
     others.
     """
-    prices = closed_form.theorem_3_2(game) if prices is None else prices
-    prices = game.checked_prices(prices)
-    programmes = _programmes(game, prices)
+    prices = game.checked_prices(closed_form.theorem_3_2(game) if prices is None else prices)
+    game.caps  # computed once, shared by the games made from this one
+    as_printed, limited = _without_speed_limits(game), bool(np.isfinite(game.population.max_speed).any())
+    programmes = _programmes(as_printed, prices, _PRINTED)
+    readings = _readings(as_printed, prices)
+    if limited:
+        programmes |= _programmes(game, prices, _LIMITED, _WITH_LIMITS)
+        readings += _readings_with_limits(game, prices)
     solves = pd.DataFrame([row for programme in programmes.values() for row in programme.rows()])
-    readings = _readings(game, prices)
     judged = [_judge(reading, programmes[reading.programme]) for reading in readings]
-    table = pd.DataFrame([*_with_corrections(readings, judged), *_open_responses(game)])
+    table = pd.DataFrame(
+        [*_with_corrections(readings, judged), *_open_responses(as_printed), *_compatibility(as_printed)]
+    )
     return CrossCheck(game, prices, table, solves, _clients(game, prices))
+
+
+def _without_speed_limits(game: Game) -> Game:
+    """The game of the printed problems: (8)-(10) know no largest speed, which section 2.2.1 introduces."""
+    frame = game.population.frame
+    return game.replace(population=Population(frame.assign(max_speed=np.inf), source=game.population.source))
 
 
 # ---------------------------------------------------------------------------------- the programmes
@@ -131,8 +148,8 @@ class _Programme:
             objective = solution.objective if solution.succeeded else np.nan
             rows.append(
                 {
-                    "problem": solution.problem,
-                    "language": language.split()[0],
+                    "problem": self.title,
+                    "language": language,
                     "solver": solution.solver,
                     "objective": objective,
                     "exact": self.exact,
@@ -148,7 +165,24 @@ class _Programme:
         return rows
 
 
-def _programmes(game: Game, prices: pd.DataFrame) -> dict[str, _Programme]:
+#: (problem, response, budgets) of the owner's programmes solved without and with speed limits, and Problem 1 in both.
+_PRINTED = tuple(
+    (problem, response, budgets)
+    for problem in ("Problem 2", "Problem 3")
+    for response, budgets in (("optimal", "at_most"), ("theorem", "at_most"), ("theorem", "exhausted"))
+)
+_LIMITED = (
+    ("Problem 2", "optimal", "at_most"),
+    ("Problem 2", "theorem", "at_most"),
+    ("Problem 3", "optimal", "at_most"),
+)
+_WITH_LIMITS = ", with speed limits"
+
+
+def _programmes(
+    game: Game, prices: pd.DataFrame, owner: Sequence[tuple[str, str, str]], suffix: str = ""
+) -> dict[str, _Programme]:
+    """Problem 1 without and with reward caps, and these programmes of the owner: built by both languages and solved."""
     from bcfl_opt.models import (
         problem1_cvxpy,
         problem1_pyomo,
@@ -161,7 +195,7 @@ def _programmes(game: Game, prices: pd.DataFrame) -> dict[str, _Programme]:
     programmes: dict[str, _Programme] = {}
     for caps in (False, True):
         response = exact.best_response(game, prices, reward_caps=caps)
-        title = "Problem 1 with reward caps" if caps else "Problem 1"
+        title = f"Problem 1{' with reward caps' if caps else ''}{suffix}"
         forms = {
             f" {form}": problem1_pyomo.build(game, prices, form=form, reward_caps=caps) for form in ("time", "speed")
         }
@@ -169,13 +203,11 @@ def _programmes(game: Game, prices: pd.DataFrame) -> dict[str, _Programme]:
         programmes[title] = _Programme(title, _value(response), forms, convex)
     equilibrium = _value(exact.equilibrium(game))
     modules = {"Problem 2": (problem2_pyomo, problem2_cvxpy), "Problem 3": (problem3_pyomo, problem3_cvxpy)}
-    for problem, (pyomo_model, cvxpy_model) in modules.items():
-        for response_kind, budgets in (("optimal", "at_most"), ("theorem", "at_most"), ("theorem", "exhausted")):
-            title = f"{problem}, {response_kind}, {budgets}"
-            value = equilibrium if budgets == "at_most" else _exhausted_value(game, zero_utility=problem == "Problem 3")
-            native = pyomo_model.build(game, response=response_kind, budgets=budgets)
-            convex = cvxpy_model.build(game, response=response_kind, budgets=budgets)
-            programmes[title] = _Programme(title, value, {"": native}, convex)
+    for problem, response_kind, budgets in owner:
+        title = f"{problem}, {response_kind} response, budgets {budgets.replace('_', ' ')}{suffix}"
+        value = equilibrium if budgets == "at_most" else _exhausted_value(game, zero_utility=problem == "Problem 3")
+        native, convex = (module.build(game, response=response_kind, budgets=budgets) for module in modules[problem])
+        programmes[title] = _Programme(title, value, {"": native}, convex)
     return {title: programme.solve() for title, programme in programmes.items()}
 
 
@@ -209,6 +241,8 @@ def _readings(game: Game, prices: pd.DataFrame) -> list[_Reading]:
     corrected, printed = closed_form.theorem_3_2(game), closed_form.theorem_3_2(game, printed=True)
     theorem_4_1 = closed_form.theorem_4_1(game)
     holds = theorem_3_1["optimal"]
+    spent = "Problem {}, theorem response, budgets exhausted"
+    most = "Problem {}, theorem response, budgets at most"
 
     def why_3_1(gap: float) -> str:
         answered = int(times.notna().all(axis=1).sum())
@@ -249,11 +283,25 @@ def _readings(game: Game, prices: pd.DataFrame) -> list[_Reading]:
     return [
         _Reading("Theorem 3.1", "Problem 1 as printed", "Problem 1", times, why_3_1),
         _Reading("Theorem 3.1", "client also faces the reward caps", "Problem 1 with reward caps", times, why_3_1_caps),
-        _Reading("Theorem 3.2", "(16) as printed, caps spent", "Problem 2, theorem, exhausted", printed, why_printed, False),
-        _Reading("Theorem 3.2", "corrected, caps spent", "Problem 2, theorem, exhausted", corrected, why_exhausted),
-        _Reading("Theorem 3.2", "corrected, caps at most", "Problem 2, theorem, at_most", corrected, why_at_most),
-        _Reading("Theorem 4.1", "training cap spent, utility 0", "Problem 3, theorem, exhausted", theorem_4_1, why_exhausted),
-        _Reading("Theorem 4.1", "caps at most", "Problem 3, theorem, at_most", theorem_4_1, why_at_most),
+        _Reading("Theorem 3.2", "(16) as printed, caps spent", spent.format(2), printed, why_printed, False),
+        _Reading("Theorem 3.2", "corrected, caps spent", spent.format(2), corrected, why_exhausted),
+        _Reading("Theorem 3.2", "corrected, caps at most", most.format(2), corrected, why_at_most),
+        _Reading("Theorem 4.1", "training cap spent, utility 0", spent.format(3), theorem_4_1, why_exhausted),
+        _Reading("Theorem 4.1", "caps at most", most.format(3), theorem_4_1, why_at_most),
+    ]
+
+
+def _readings_with_limits(game: Game, prices: pd.DataFrame) -> list[_Reading]:
+    """The same formulas where clients have a largest speed, which the formulas ignore."""
+    times = closed_form.theorem_3_1(game, prices)[["training_time", "mining_time"]]
+
+    def why(gap: float) -> str:
+        return "the formulas ignore the largest speeds of section 2.2.1"
+
+    title = "Problem 2, theorem response, budgets at most" + _WITH_LIMITS
+    return [
+        _Reading("Theorem 3.1", "clients with speed limits", "Problem 1" + _WITH_LIMITS, times, why),
+        _Reading("Theorem 3.2", "corrected, clients with speed limits", title, closed_form.theorem_3_2(game), why),
     ]
 
 
@@ -280,7 +328,11 @@ def _judge(reading: _Reading, programme: _Programme) -> dict[str, Any]:
         "stationarity": np.nan,
     }
     if not clients:
-        return {**row, "verdict": "no verdict: no client can take part", "reason": next(iter(model.bcfl.excluded.values()))}
+        return {
+            **row,
+            "verdict": "no verdict: no client can take part",
+            "reason": next(iter(model.bcfl.excluded.values())),
+        }
     point = reading.point.drop(columns="reason", errors="ignore").loc[clients]
     absent = point.isna().any(axis=1)
     if absent.any():
@@ -295,16 +347,29 @@ def _judge(reading: _Reading, programme: _Programme) -> dict[str, Any]:
     value = read.sense * read.functions.objective(x)
     gap = _relative(programme.exact - value, programme.exact)
     row |= {"paper_value": value, "gap": gap, "primal": certificate.primal, "stationarity": certificate.stationarity}
-    return {**row, "verdict": _verdict(certificate, value, programme.exact, gap), "reason": reading.reason(abs(gap))}
-
-
-def _verdict(certificate: Certificate, value: float, best: float, gap: float) -> str:
     if certificate.primal > AGREEMENT:
-        place = certificate.where["primal"]
-        return f"infeasible: {place} is violated by {certificate.primal:.3g} of its size"
+        return {**row, "verdict": _violated(read, x), "reason": reading.reason(abs(gap))}
+    return {**row, "verdict": _verdict(value, programme.exact, gap), "reason": reading.reason(abs(gap))}
+
+
+def _violated(read: Program, x: np.ndarray) -> str:
+    """Which constraint fails by how much, in its own units, and how many others do."""
+    g = read.functions.constraints(x)
+    size = AGREEMENT * np.maximum(np.abs(g), 1e-300)
+    below, above = g < read.lower - size, g > read.upper + size
+    excess = np.maximum(read.lower - g, g - read.upper) / size
+    row = int(excess.argmax())
+    bound, side = (read.lower[row], "at least") if below[row] else (read.upper[row], "at most")
+    others = int((below | above).sum()) - 1
+    also = f"; so are {others} others" if others > 1 else "; so is another" if others else ""
+    name = read.constraints[row].name
+    return f"infeasible: {name} is violated by {abs(g[row] - bound):.4g} ({g[row]:.4g}, {side} {bound:.4g}){also}"
+
+
+def _verdict(value: float, best: float, gap: float) -> str:
     if abs(gap) <= AGREEMENT:
         return "optimal"
-    return f"feasible but worse by {best - value:.6g} ({abs(gap):.1%} of the optimum)"
+    return f"feasible but worse by {best - value:.6g}: {value:.6g} where {best:.6g} is possible"
 
 
 def _with_corrections(readings: Sequence[_Reading], judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -324,7 +389,10 @@ def _open_responses(game: Game) -> list[dict[str, Any]]:
     """The owners' theorems against clients that truly optimise at the proposed prices, instead of following Theorem 3.1."""
     best = _value(exact.equilibrium(game))
     rows = []
-    for theorem, prices in (("Theorem 3.2", closed_form.theorem_3_2(game)), ("Theorem 4.1", closed_form.theorem_4_1(game))):
+    for theorem, prices in (
+        ("Theorem 3.2", closed_form.theorem_3_2(game)),
+        ("Theorem 4.1", closed_form.theorem_4_1(game)),
+    ):
         response = exact.best_response(game, prices)
         row = {
             "theorem": theorem,
@@ -354,13 +422,73 @@ def _open_responses(game: Game) -> list[dict[str, Any]]:
         if worst > AGREEMENT:
             client, cap = over.stack().idxmax()
             verdict = f"infeasible: client {client!r} exceeds its {cap} by {worst:.3g} of it"
-            reason = "the clients do not answer with Theorem 3.1: the better-paid task is drawn out, at the owner's expense"
-        elif abs(row["gap"]) <= AGREEMENT:
-            verdict, reason = "optimal", "the clients have no other answer at these prices"
+            reason = (
+                "the clients do not answer with Theorem 3.1: the better-paid task is drawn out, at the owner's expense"
+            )
         else:
-            verdict = f"feasible but worse by {best - value:.6g} ({abs(row['gap']):.1%} of the optimum)"
-            reason = "prices above the equilibrium's pay for more than the clients' energy"
+            verdict = _verdict(value, best, row["gap"])
+            reason = (
+                "the clients have no other answer at these prices"
+                if verdict == "optimal"
+                else "prices above the equilibrium's pay for more than the clients' energy"
+            )
         rows.append({**row, "verdict": verdict, "reason": reason})
+    return rows
+
+
+#: Misreports tried, as multiples of the true mu.
+_LIES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.35, 1.5)
+
+
+def _compatibility(game: Game) -> list[dict[str, Any]]:
+    """Is Theorem 4.1 incentive compatible, in the words of (18) and in the standard sense?
+
+    (18): same prices and speeds, another mu: U changes by (p_t / q_t - rho q_t^2)(mu - mu_hat). Standard: a client that
+    reports mu_hat is quoted p(mu_hat), with its own caps, and then responds optimally with its true mu, or walks away.
+    """
+    prices = closed_form.theorem_4_1(game)
+    speeds = closed_form.theorem_3_1(game, prices)["training_speed"]
+    mu, rho = game.population.training_cycles, game.population.energy_coefficient
+    blank = dict.fromkeys(("paper_value", "ipopt", "clarabel", "exact", "gap", "primal", "stationarity"), np.nan)
+    row: dict[str, Any] = {"theorem": "Theorem 4.1", "reading": "incentive compatible as (18) is printed", **blank}
+    if not speeds.notna().any():
+        return [{**row, "verdict": "no verdict: no client can take part", "reason": str(prices["reason"].iloc[0])}]
+    payment = (prices["training_price"] / speeds).to_numpy()
+    profit = payment - rho * speeds.to_numpy() ** 2
+    span = np.maximum(mu.max() - mu, mu - mu.min())
+    change = float(np.nanmax(np.abs(profit) * span / (payment * mu)))
+    holds = change <= AGREEMENT
+    rows = [
+        {
+            **row,
+            "primal": change,
+            "verdict": "holds with equality" if holds else f"violated by {change:.3g} of the training reward",
+            "reason": "training earns nothing at Theorem 3.1's speed, so no mu_hat changes U" if holds else "",
+        }
+    ]
+    truth = exact.best_response(game, prices)
+    best, liar, lie = 0.0, None, 1.0
+    for factor in _LIES:
+        quoted = closed_form.theorem_4_1(game, reports=pd.Series(factor * mu, index=game.population.ids))
+        response = exact.best_response(game, quoted)
+        assert response.clients is not None and truth.clients is not None
+        gain = response.clients["client_utility"] - truth.clients["client_utility"].clip(lower=0.0)
+        if gain.max() > best:
+            best, liar, lie = float(gain.max()), gain.idxmax(), factor
+    unit = float(game.caps["training_cap"].max())
+    pays = best > AGREEMENT * unit
+    rows.append(
+        {
+            "theorem": "Theorem 4.1",
+            "reading": "incentive compatible if clients misreport and then optimise",
+            **blank,
+            "gap": best / unit,
+            "verdict": f"violated: client {liar!r} gains {best:.4g} by reporting {lie:g} mu" if pays else "holds",
+            "reason": "a report buys other prices, and clients answer them with their true work"
+            if pays
+            else f"none of the misreports {', '.join(f'{lie:g}' for lie in _LIES)} x mu pays",
+        }
+    )
     return rows
 
 

@@ -17,7 +17,9 @@ from bcfl_opt.program import Program
 FLOOR = 1e-4
 
 
-def certify(program: Program, x: np.ndarray, multipliers: Multipliers, *, convex: bool, unit: float = 1.0) -> Certificate:
+def certify(
+    program: Program, x: np.ndarray, multipliers: Multipliers, *, convex: bool, unit: float = 1.0
+) -> Certificate:
     """Residuals of ``x`` and ``multipliers`` in the programme as written, from its own functions and derivatives.
 
     convex : the programme is known to be convex; then the certificate carries a duality gap. With the Lagrangian's
@@ -58,7 +60,9 @@ def certify(program: Program, x: np.ndarray, multipliers: Multipliers, *, convex
 
         # Dual: a multiplier on a side that does not exist.
         weight = np.abs(rows) * np.maximum(np.maximum(edge, size), 1e-300)
-        wrong = np.where(np.isfinite(high), 0.0, np.maximum(rows, 0.0)) + np.where(np.isfinite(low), 0.0, np.maximum(-rows, 0.0))
+        wrong = np.where(np.isfinite(high), 0.0, np.maximum(rows, 0.0)) + np.where(
+            np.isfinite(low), 0.0, np.maximum(-rows, 0.0)
+        )
         heaviest = max(float(weight.max()) if weight.size else 0.0, 1e-300)
         dual = largest("dual", wrong * np.maximum(np.maximum(edge, size), 1e-300) / heaviest, row_name)
         if z_lower.size:

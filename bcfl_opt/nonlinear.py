@@ -154,7 +154,9 @@ def solve_program(
     for attempt in ATTEMPTS:
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
         settings = {**attempt, **(options or {})}
-        outcome = ipopt.run(reduced, x, options=settings, warm_start=multipliers, time_limit=left, streams=streams, scaling=scaling)
+        outcome = ipopt.run(
+            reduced, x, options=settings, warm_start=multipliers, time_limit=left, streams=streams, scaling=scaling
+        )
         provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()

@@ -201,9 +201,7 @@ def _constant_conflict(program: Program, rows: np.ndarray) -> str:
     if not bad.size:
         return ""
     row = int(bad[0])
-    return (
-        f"constraint {program.constraints[row].name} holds no free variable and is violated: {_between(program.lower[row], program.upper[row], f'{program.functions.constant[row]:g}')}"
-    )
+    return f"constraint {program.constraints[row].name} holds no free variable and is violated: {_between(program.lower[row], program.upper[row], f'{program.functions.constant[row]:g}')}"
 
 
 def _bound_conflict(

@@ -205,7 +205,9 @@ def program(model: BlockData) -> Program:
             reader.read(body, constraint)
 
     variables = reader.variables
-    bounds = [(-np.inf if low is None else low, np.inf if high is None else high) for low, high in map(_bounds, variables)]
+    bounds = [
+        (-np.inf if low is None else low, np.inf if high is None else high) for low, high in map(_bounds, variables)
+    ]
     x_lower, x_upper = np.array(bounds, dtype=float).reshape(-1, 2).T
     return Program(
         model,

@@ -28,7 +28,7 @@ SOLVES = {
     "objective": number(10),
     "relative_gap": number(2),
     "seconds": number(2),
-    "succeeded": yes_no,
+    "status": lambda status: printable(status).replace("_", " "),
 }
 CLOSED_FORMS = {
     "theorem": printable,
@@ -54,7 +54,7 @@ def show_cross_check(run: Settings, check: CrossCheck) -> None:
     terminal = Terminal()
     _show_game(terminal, run)
     terminal.heading("Every solver against the exact answer")
-    headers = {"relative_gap": "gap", "succeeded": "solved", "paper_value": "paper"}
+    headers = {"relative_gap": "gap", "paper_value": "paper"}
     agree = check.solves["succeeded"].astype(bool) & (check.solves["relative_gap"].abs() <= TOLERANCE)
     terminal.table(check.solves, SOLVES, headers=headers, alert=list(~agree))
     terminal.heading("The paper's closed forms, judged")

@@ -59,7 +59,9 @@ def solve(
         choice("solver for a Pyomo model", solver or "ipopt", ("ipopt",))
         solution = _solve_pyomo(model, options, warm_start, time_limit, tee)
     else:
-        raise InputError(f"solve takes a Pyomo model, a CVXPY problem or a model of bcfl_opt.models, not {type(model).__name__}")
+        raise InputError(
+            f"solve takes a Pyomo model, a CVXPY problem or a model of bcfl_opt.models, not {type(model).__name__}"
+        )
     return solution.raise_if_failed() if raise_on_failure else solution
 
 
@@ -137,7 +139,10 @@ def _solve_cvxpy(
     if isinstance(model, ConvexModel):
         values = None
         if solution.succeeded:
-            values = {name: _column(model, name) for name in ("training_time", "mining_time", "training_price", "mining_price")}
+            values = {
+                name: _column(model, name)
+                for name in ("training_time", "mining_time", "training_price", "mining_price")
+            }
         solution = _with_clients(solution, model.context, values)
     return solution
 
@@ -195,7 +200,9 @@ def _confirmed(solution: Solution, certificate: Certificate) -> Solution:
     clients = solution.clients.copy()
     numbers = clients.columns.difference(["recruited", "reason"])
     clients[numbers] = np.nan
-    clients["reason"] = clients["reason"].where(~clients["recruited"], f"no answer: {Status.FOLLOWER_NOT_OPTIMAL.value}")
+    clients["reason"] = clients["reason"].where(
+        ~clients["recruited"], f"no answer: {Status.FOLLOWER_NOT_OPTIMAL.value}"
+    )
     clients["recruited"] = False
     detail = (
         f"client {client!r} would move its times by {gap:.3g} of the deadline; the model drops the clients' optimality and "
@@ -209,5 +216,3 @@ def _confirmed(solution: Solution, certificate: Certificate) -> Solution:
         certificate=certificate,
         clients=clients,
     )
-
-

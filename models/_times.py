@@ -19,7 +19,9 @@ class Work:
     write t^-2: the power cone fails on one instance in twelve, the tower of cones of ``power(t, -2)`` takes twice as long.
     """
 
-    def __init__(self, time: cp.Variable, cycles: np.ndarray, energy_coefficient: np.ndarray, usual: np.ndarray) -> None:
+    def __init__(
+        self, time: cp.Variable, cycles: np.ndarray, energy_coefficient: np.ndarray, usual: np.ndarray
+    ) -> None:
         inverse = cp.inv_pos(cp.multiply(1 / usual, time))
         self.speed = cp.multiply(cycles / usual, inverse)
         self.energy = cp.multiply(energy_coefficient * cycles**3 / usual**2, cp.square(inverse))

@@ -78,10 +78,13 @@ def build(
         for values in (game.population.training_cycles, game.population.energy_coefficient, game.population.max_speed)
     )
     p_t, p_m = (
-        dict(zip(ids, prices[name].to_numpy()[kept].tolist(), strict=True)) for name in ("training_price", "mining_price")
+        dict(zip(ids, prices[name].to_numpy()[kept].tolist(), strict=True))
+        for name in ("training_price", "mining_price")
     )
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = (dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, reward_caps))
+    start_t, start_s = (
+        dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, reward_caps)
+    )
     limited = [i for i in ids if q[i] < np.inf]
 
     def indexed(component: type, rule: Callable[[Any], Any], index: Any = None) -> Any:
@@ -107,7 +110,9 @@ def build(
         m.training_speed_limit = indexed(pyo.Constraint, lambda i: t[i] >= mu[i] / q[i], limited)
         m.mining_speed_limit = indexed(pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
     else:
-        m.training_speed = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize={i: mu[i] / start_t[i] for i in ids})
+        m.training_speed = pyo.Var(
+            m.clients, domain=pyo.NonNegativeReals, initialize={i: mu[i] / start_t[i] for i in ids}
+        )
         m.mining_speed = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize={i: psi / start_s[i] for i in ids})
         q_t, q_m = m.training_speed, m.mining_speed
 
@@ -118,15 +123,15 @@ def build(
         m.training_rationality = indexed(
             pyo.Constraint, lambda i: mu[i] * p_t[i] / q_t[i] - rho[i] * mu[i] * q_t[i] ** 2 >= 0
         )
-        m.mining_rationality = indexed(pyo.Constraint, lambda i: psi * p_m[i] / q_m[i] - rho[i] * psi * q_m[i] ** 2 >= 0)
+        m.mining_rationality = indexed(
+            pyo.Constraint, lambda i: psi * p_m[i] / q_m[i] - rho[i] * psi * q_m[i] ** 2 >= 0
+        )
         m.training_speed_limit = indexed(pyo.Constraint, lambda i: q_t[i] <= q[i], limited)
         m.mining_speed_limit = indexed(pyo.Constraint, lambda i: q_m[i] <= q[i], limited)
 
     m.training_reward = indexed(pyo.Expression, lambda i: p_t[i] * t[i])
     m.mining_reward = indexed(pyo.Expression, lambda i: p_m[i] * s[i])
-    m.client_utility = indexed(
-        pyo.Expression, lambda i: m.training_reward[i] + m.mining_reward[i] - m.energy_cost[i]
-    )
+    m.client_utility = indexed(pyo.Expression, lambda i: m.training_reward[i] + m.mining_reward[i] - m.energy_cost[i])
     m.deadline = indexed(pyo.Constraint, lambda i: t[i] + s[i] <= deadline)
     if reward_caps:
         r_t, r_m = (game.caps[name][kept].to_dict() for name in ("training_cap", "mining_cap"))

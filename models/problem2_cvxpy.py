@@ -65,9 +65,7 @@ if __name__ != "bcfl_opt.models.problem2_cvxpy":
     raise ImportError("import this model as bcfl_opt.models.problem2_cvxpy, from the installed package (pip install .)")
 
 
-def build(
-    game: Game, *, response: str = "optimal", budgets: str = "at_most", screen: bool = True
-) -> ConvexModel:
+def build(game: Game, *, response: str = "optimal", budgets: str = "at_most", screen: bool = True) -> ConvexModel:
     """The programme above as CVXPY objects by name.
 
     Parameters

@@ -48,9 +48,7 @@ if __name__ != "bcfl_opt.models.problem2_pyomo":
     raise ImportError("import this model as bcfl_opt.models.problem2_pyomo, from the installed package (pip install .)")
 
 
-def build(
-    game: Game, *, response: str = "optimal", budgets: str = "at_most", screen: bool = True
-) -> pyo.ConcreteModel:
+def build(game: Game, *, response: str = "optimal", budgets: str = "at_most", screen: bool = True) -> pyo.ConcreteModel:
     """The programme above as a Pyomo model.
 
     Parameters

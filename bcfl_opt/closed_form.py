@@ -140,6 +140,10 @@ def theorem_4_1(game: Game, reports: pd.Series | None = None) -> pd.DataFrame:
     DataFrame by client: training_price, mining_price, reason; NaN and a reason where R_t <= 0 or s <= 0. The formula
     ignores the mining cap (14); a price that violates it is returned with the reason.
 
+    Raises
+    ------
+    InputError : a report is missing, or is not a finite number above 0.
+
     Source: Theorem 4.1; theory 4.1.
     """
     p_t, s, reason = _training_price(game, reports=reports)
@@ -156,7 +160,10 @@ def _training_price(
     """p_t of (15), the time s it leaves for mining, and the reason by client; NaN where there is none."""
     mu, rho, deadline = game.population.training_cycles, game.population.energy_coefficient, game.deadline
     if reports is not None:
-        mu = reports.reindex(game.population.ids).to_numpy(dtype=float)
+        mu = game._by_client("reported training_cycles", reports)
+        if (mu == 0).any():
+            client = id_text(game.population.ids, int((mu == 0).argmax()))
+            raise InputError(f"reported training_cycles of client {client}: must be greater than 0")
     caps, negative = game.caps, game.shapley_shares.negative
     r_t, values = caps["training_cap"].to_numpy(), caps["shapley"].to_numpy()
     paid = r_t > 0

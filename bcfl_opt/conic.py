@@ -190,12 +190,15 @@ def _attempts(
 ) -> _Outcome:
     """Clarabel on the scaled programme, again with other settings where the certificate does not hold."""
     begin = time.perf_counter()
-    scaled, scaling = program.scaled()
+    reduced, shift = program.without_constant_cost()
+    scaled, scaling = reduced.scaled()
     best: _Outcome | None = None
     for attempt in ATTEMPTS:
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
         outcome = _run(scaled, {**attempt, **options}, left, names)
         x, z = scaling.back(outcome.x, outcome.z)
+        if outcome.certificate is not None:
+            z[: len(shift)] += shift
         outcome = dataclasses.replace(outcome, x=x, z=z)
         provenance["attempts"].append({"options": attempt, "status": outcome.status.name, "detail": outcome.detail})
         if best is None or outcome.status in FINAL:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import scipy.sparse.linalg as sla
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.cones import Cones
@@ -62,6 +63,21 @@ class ConicProgram:
         cones = dataclasses.replace(self.cones, nonneg=self.cones.nonneg - int((~kept).sum()))
         return ConicProgram(self.P, self.q, sp.csc_array(self.A.tocsr()[kept]), self.b[kept], cones), kept
 
+    def without_constant_cost(self) -> tuple[ConicProgram, np.ndarray]:
+        """The same programme with the objective's part that the equalities fix taken out, q + A_e'y; and that y.
+
+        Equality rows A_e x = b_e make y'A_e x a constant, and adding it to the objective changes nothing but their
+        multipliers, by -y. Where clients use the whole deadline, their time costs the owner the same whatever they do; left in, it
+        can be a million times the payments that are to be minimised, and drown them. y is the least-squares one.
+        """
+        equal = sp.csr_array(self.A.tocsr()[: self.cones.zero])
+        if not self.cones.zero or not self.q.any():
+            return self, np.zeros(self.cones.zero)
+        y = sla.lsqr(equal.T, -self.q, atol=1e-15, btol=1e-15, iter_lim=50)[0]
+        q = self.q + equal.T @ y
+        rounding = 16 * np.finfo(float).eps * (np.abs(self.q) + abs(equal).T @ np.abs(y))
+        return dataclasses.replace(self, q=np.where(np.abs(q) <= rounding, 0.0, q)), y
+
     def certify(self, x: np.ndarray, z: np.ndarray, *, unit: float, names: Callable[[int], str]) -> Certificate:
         """Residuals of the point x with multipliers z; s is what the constraints leave.
 
@@ -104,29 +120,31 @@ class ConicProgram:
         outside = float(self.cones.violation(-(self.A @ x)).sum())
         return bool(below > 0 and float(np.abs(self.P @ x).sum()) + outside <= PROOF * below)
 
-    def scaled(self, passes: int = 10) -> tuple[ConicProgram, Scaling]:
+    def scaled(self, passes: int = 20) -> tuple[ConicProgram, Scaling]:
         """The same programme with rows, columns, right-hand side and objective brought near 1.
 
-        Ruiz's iteration on the matrix [[P, A', q], [A, 0, b]], with one factor for all rows of a cone (so that it stays
-        the same cone), rounded to powers of two (so that scaling rounds nothing). Taking q and b in is what makes the
-        result independent of the units of money, time and cycles; Clarabel's own equilibration looks at A and P only.
+        Geometric scaling of the matrix [[P, A', q], [A, 0, b]]: factors, one for all rows of a cone (so that it stays the
+        same cone), that make its entries near 1 in the mean of their logarithms, by rows and columns in turn; rounded
+        to powers of two, so that scaling rounds nothing. That makes the result independent of the units of money, time
+        and cycles, which scaling by largest entries (Clarabel's own, on A and P) does not: a row (-1, 1e-8) looks fine to it.
         """
         A, P, cones = self.A.tocoo(), self.P.tocoo(), self.cones
-        a, p, q, b = np.abs(A.data), np.abs(P.data), np.abs(self.q), np.abs(self.b)
-        columns, rows, x_factor, f_factor = np.ones(len(q)), np.ones(len(b)), 1.0, 1.0
+        m, n = A.shape
+        has_b, has_q = (self.b != 0).astype(float), (self.q != 0).astype(float)
+        a, p = np.log2(np.abs(A.data)), np.log2(np.abs(P.data))
+        b, q = (np.log2(np.abs(np.where(v != 0, v, 1.0))) for v in (self.b, self.q))
+        rows, columns, point, objective = np.zeros(m), np.zeros(n), 0.0, 0.0
+        in_rows = np.maximum(cones.total(np.bincount(A.row, minlength=m) + has_b), 1.0)
+        in_columns = np.maximum(np.bincount(A.col, minlength=n) + np.bincount(P.col, minlength=n) + has_q, 1.0)
         for _ in range(passes):
-            entries = a * rows[A.row] * columns[A.col]
-            row, column = x_factor * b * rows, f_factor * q * columns
-            np.maximum.at(row, A.row, entries)
-            np.maximum.at(column, A.col, entries)
-            np.maximum.at(column, P.col, p * columns[P.row] * columns[P.col] * (f_factor / x_factor))
-            largest = cones.spread(cones.largest(row))
-            columns /= np.sqrt(np.where(column > 0, column, 1.0))
-            rows /= np.sqrt(np.where(largest > 0, largest, 1.0))
-            x_factor /= np.sqrt(float((x_factor * b * rows).max(initial=0.0)) or 1.0)
-            f_factor /= np.sqrt(float((f_factor * q * columns).max(initial=0.0)) or 1.0)
-        factors = (_power_of_two(factor) for factor in (columns, rows, x_factor, f_factor))
-        scaling = Scaling(*factors)
+            sums = np.bincount(A.row, a + columns[A.col], minlength=m) + has_b * (b + point)
+            rows = -cones.spread(cones.total(sums) / in_rows)
+            sums = np.bincount(A.col, a + rows[A.row], minlength=n) + has_q * (q + objective)
+            sums += np.bincount(P.col, (p + columns[P.row] - columns[P.col] + objective - point) / 2, minlength=n)
+            columns = -sums / in_columns
+            point = -float((has_b * (b + rows)).sum() / max(has_b.sum(), 1.0))
+            objective = -float((has_q * (q + columns)).sum() / max(has_q.sum(), 1.0))
+        scaling = Scaling(*(np.exp2(np.round(factor)) for factor in (columns, rows, point, objective)))
         left, right = sp.diags_array(scaling.rows), sp.diags_array(scaling.columns)
         program = ConicProgram(
             sp.csc_array(right @ self.P @ right * (scaling.objective / scaling.point)),
@@ -151,6 +169,3 @@ class Scaling:
         """Point and multipliers of the scaled programme -> of the programme as given."""
         return self.columns * x / self.point, self.rows * z / self.objective
 
-
-def _power_of_two(values: Any) -> np.ndarray:
-    return np.exp2(np.round(np.log2(values)))

@@ -46,11 +46,11 @@ def is_convex(program: Program, x_lower: np.ndarray, x_upper: np.ndarray) -> boo
     Objective convex; rows with an upper side convex; rows with a lower side concave (so equalities affine). A row's
     other terms are linear, so a row is convex if all its nonlinear terms are.
     """
+    # The objective, row -1, is bounded above as it were: what is minimised must be convex.
+    has_upper, has_lower = np.append(np.isfinite(program.upper), True), np.append(np.isfinite(program.lower), False)
     for family in program.functions.families:
         node = _analyse(family, x_lower, x_upper)
-        objective = family.rows < 0
-        upper = np.where(objective, True, np.isfinite(program.upper[family.rows]))
-        lower = np.where(objective, False, np.isfinite(program.lower[family.rows]))
+        upper, lower = has_upper[family.rows], has_lower[family.rows]
         if np.any(upper & ~node.convex) or np.any(lower & ~node.concave):
             return False
     return True

@@ -98,7 +98,8 @@ def clients_table(
         "energy_cost": np.where(recruited, energy, 0.0),
         "client_utility": np.where(recruited, r_t + r_m - energy, 0.0),
         "recruited": recruited,
-        "reason": reason,
+        # pandas would turn the texts into its "str", which for a million clients takes as long as solving for them
+        "reason": pd.Series(reason, index=game.population.ids, dtype=object),
     }
     return pd.DataFrame(columns, index=game.population.ids, copy=False)
 

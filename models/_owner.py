@@ -122,13 +122,14 @@ def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
 def _start_times(game: Game, kept: np.ndarray, exhausted: bool) -> tuple[dict[Any, float], dict[Any, float]]:
     """Times on the line t + s = T, inside what speed limits and caps leave (T / 2 where they leave nothing).
 
-    In the middle, or near the least training time where the training cap is to be spent: more pay, less time.
+    In the middle, or a tenth above the least training time where the training cap is to be spent: more pay, less time.
+    A price goes with t^-3, so near must mean near relative to t, however long the deadline.
     """
     bounds = participation.recruitment_bounds(game)
     low, high = bounds.training_low, game.deadline - bounds.mining_low
-    share = 0.1 if exhausted else 0.5
     with np.errstate(invalid="ignore"):
-        t = np.where(low < high, low + share * (high - low), game.deadline / 2)[kept]
+        step = 0.1 * np.minimum(low, high - low) if exhausted else 0.5 * (high - low)
+        t = np.where(low < high, low + step, game.deadline / 2)[kept]
     ids = game.population.ids[kept]
     return dict(zip(ids, t.tolist(), strict=True)), dict(zip(ids, (game.deadline - t).tolist(), strict=True))
 

@@ -380,6 +380,21 @@ def test_over_reporting_pays_at_theorem_4_1(mu: float) -> None:
     assert not bo.best_response(truth, closed_form.theorem_4_1(modest)).succeeded
 
 
+def test_prices_for_reports_keep_the_caps_of_the_true_game() -> None:
+    # Two clients with R_t = 25 each; a report of 12 is quoted the price of a client with mu = 12 and the same cap.
+    game = paper(2)
+    prices = closed_form.theorem_4_1(game, reports=pd.Series({1: 12.0, 0: 10.0}))
+    alone = closed_form.theorem_4_1(game_of([12.0])).iloc[0]
+    assert prices.loc[1, "training_price"] == pytest.approx(alone["training_price"], rel=1e-14)
+    assert prices.loc[1, "mining_price"] == pytest.approx(alone["mining_price"], rel=1e-14)
+    pd.testing.assert_frame_equal(prices.iloc[:1], closed_form.theorem_4_1(game).iloc[:1])
+    utilities_of = bo.best_response(game, prices).clients["client_utility"]
+    assert utilities_of[1] == pytest.approx(10.53, abs=0.005)
+    for reports, words in (({0: 10.0}, "no value for client 1"), ({0: 10.0, 1: 0.0}, "of client 1: must be greater")):
+        with pytest.raises(bo.InputError, match=f"reported training_cycles.*{words}"):
+            closed_form.theorem_4_1(game, reports=pd.Series(reports))
+
+
 def test_incentive_compatibility_as_printed_is_met_with_equality() -> None:
     # Theory 4.2: (18) keeps prices and speeds and changes mu alone; at Theorem 3.1's speed U does not depend on mu.
     row = closed_form.theorem_3_1(paper(1), closed_form.theorem_4_1(paper(1))).iloc[0]

@@ -19,22 +19,19 @@ import bcfl_opt
 
 ROOT = Path(__file__).resolve().parent.parent
 
+FILES = {
+    **{path.stem: path for path in (ROOT / "bcfl_opt").glob("*.py") if path.stem != "__init__"},
+    **{f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"},
+    "models": ROOT / "models" / "__init__.py",
+}
+
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("errors", "_pyomo_registration"),
     "data": ("population", "shapley", "sample"),
     "game": ("game",),
     "notions": ("participation", "context", "utilities", "certificate", "solution"),
-    "models": (
-        "models",
-        "models._owner",
-        "models.problem1_cvxpy",
-        "models.problem1_pyomo",
-        "models.problem2_cvxpy",
-        "models.problem2_pyomo",
-        "models.problem3_cvxpy",
-        "models.problem3_pyomo",
-    ),
+    "models": tuple(name for name in FILES if name.startswith("models")),
     "truth": ("exact",),
     "paper": ("closed_form",),
     "solvers": (
@@ -44,6 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "presolve",
         "convexity",
         "kkt",
+        "second_order",
         "infeasibility",
         "ipopt",
         "nonlinear",
@@ -56,7 +54,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "follower",
         "pyomo_solver",
     ),
-    "front door": ("solving",),
+    "front door": ("diagnose", "solving"),
     "judging": ("judging",),
     "showing": ("terminal", "export", "settings", "doctor", "report", "cli"),
 }
@@ -69,12 +67,6 @@ STRANGERS = {
     "front door": ("models", "paper"),
 }
 HEAVY = ("numpy", "pandas", "scipy", "pyomo", "cvxpy", "casadi", "cyipopt", "clarabel", "typer", "rich")
-
-FILES = {
-    **{path.stem: path for path in (ROOT / "bcfl_opt").glob("*.py") if path.stem != "__init__"},
-    **{f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"},
-    "models": ROOT / "models" / "__init__.py",
-}
 
 
 def run_python(code: str, tmp_path: Path) -> str:

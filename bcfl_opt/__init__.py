@@ -1,7 +1,7 @@
 """Incentives for blockchain-based federated learning: how should the owner of a model pay, and what will clients do?
 
 ``import bcfl_opt as bo``, then ``bo.Population``, ``bo.Game``, ``bo.best_response``, ``bo.equilibrium``, ``bo.solve``,
-``bo.cross_check``, and the declarative models in :mod:`bcfl_opt.models`. Importing the package loads no modelling
+``bo.cross_check``, ``bo.explain``, and the declarative models in :mod:`bcfl_opt.models`. Importing the package loads no modelling
 language and no solver; each name is loaded when it is first used.
 """
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bcfl_opt.solution import Solution as Solution
     from bcfl_opt.solution import Status as Status
     from bcfl_opt.solving import solve as solve
+    from bcfl_opt.diagnose import explain as explain
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ _HOMES = {
     "Status": "solution",
     "Quality": "solution",
     "solve": "solving",
+    "explain": "diagnose",
     "CrossCheck": "judging",
     "cross_check": "judging",
 }

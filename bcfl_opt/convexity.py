@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bcfl_opt.program import Family, Program
+from bcfl_opt.shapes import deeply
 
 #: Increasing functions: name -> (convex, concave, lower end of the domain).
 _CURVES = {
@@ -37,7 +38,7 @@ class _Node:
 
     @property
     def constant(self) -> np.ndarray:
-        return self.low == self.high
+        return (self.low == self.high) & np.isfinite(self.low)
 
 
 def is_convex(program: Program, x_lower: np.ndarray, x_upper: np.ndarray) -> bool:
@@ -73,12 +74,12 @@ def _analyse(family: Family, x_lower: np.ndarray, x_upper: np.ndarray) -> _Node:
         if operator == "/" and operands[1][0] == "^" and isinstance(operands[1][2], float):
             # a / b^k as a b^(-k): 1 / (convex b^2) alone would be of unknown curvature.
             _, base, exponent = operands[1]
-            return _product(visit(operands[0]), _power(visit(base), -exponent), operands, ~everywhere)
+            return _product(visit(operands[0]), _power(visit(base), -exponent), ~everywhere)
         parts = [visit(operand) for operand in operands]
         return _combine(operator, parts, operands, ~everywhere)
 
     with np.errstate(all="ignore"):
-        return _scaled(visit(family.shape), constants[0])
+        return _scaled(deeply(visit, family.shape), constants[0])
 
 
 def _combine(operator: str, parts: list[_Node], operands: list[Any], nowhere: np.ndarray) -> _Node:
@@ -93,9 +94,9 @@ def _combine(operator: str, parts: list[_Node], operands: list[Any], nowhere: np
     if operator == "-":
         return _Node(-first.high, -first.low, first.concave, first.convex)
     if operator == "*":
-        return _product(first, parts[1], operands, nowhere)
+        return _power(first, 2.0) if operands[0] == operands[1] else _product(first, parts[1], nowhere)
     if operator == "/":
-        return _product(first, _power(parts[1], -1.0), operands, nowhere)
+        return _product(first, _power(parts[1], -1.0), nowhere)
     if operator == "^" and isinstance(operands[1], float):
         return _power(first, operands[1])
     if operator in ("min", "max"):
@@ -130,13 +131,11 @@ def _scaled(node: _Node, factor: np.ndarray) -> _Node:
     return _Node(*ends, (up & node.convex) | (down & node.concave), (up & node.concave) | (down & node.convex))
 
 
-def _product(left: _Node, right: _Node, operands: list[Any], nowhere: np.ndarray) -> _Node:
+def _product(left: _Node, right: _Node, nowhere: np.ndarray) -> _Node:
     if left.constant.all():
         return _scaled(right, left.low)
     if right.constant.all():
         return _scaled(left, right.low)
-    if operands[0] == operands[1] and left.affine.all():
-        return _power(left, 2.0)
     return _Node(*_ends(left.low, left.high, right.low, right.high), nowhere, nowhere)
 
 

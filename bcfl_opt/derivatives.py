@@ -9,7 +9,7 @@ from typing import Any
 import casadi as ca
 import numpy as np
 
-from bcfl_opt.shapes import Shape
+from bcfl_opt.shapes import Shape, deeply
 
 _UNARY: dict[str, Callable[[Any], Any]] = {
     "exp": ca.exp,
@@ -39,7 +39,11 @@ _NARY: dict[str, Callable[[Any, Any], Any]] = {
     "min": ca.fmin,
     "max": ca.fmax,
 }
-_CONDITIONS: dict[str, Callable[[Any, Any], Any]] = {"if<=": lambda x, y: x <= y, "if==": lambda x, y: x == y}
+_CONDITIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "if<=": lambda x, y: x <= y,
+    "if<": lambda x, y: x < y,
+    "if==": lambda x, y: x == y,
+}
 
 #: CasADi's elementary operations as numpy's. CasADi's scalar graphs consist of nothing else.
 _NUMPY: dict[int, Callable[..., Any]] = {
@@ -73,8 +77,8 @@ _NUMPY: dict[int, Callable[..., Any]] = {
     ca.OP_SIGN: np.sign,
     ca.OP_COPYSIGN: np.copysign,
     ca.OP_IF_ELSE_ZERO: lambda x, y: np.where(x != 0, y, 0.0),
-    ca.OP_FMIN: np.fmin,
-    ca.OP_FMAX: np.fmax,
+    ca.OP_FMIN: np.minimum,  # not np.fmin: what cannot be evaluated must not pass for the other operand
+    ca.OP_FMAX: np.maximum,
     ca.OP_INV: np.reciprocal,
     ca.OP_SINH: np.sinh,
     ca.OP_COSH: np.cosh,
@@ -111,10 +115,12 @@ class ShapeDerivatives:
         self.hessian = _over_arrays(x, p, hessian)
 
 
-@functools.lru_cache(maxsize=512)
 def derivatives(shape: Shape, variables: int, constants: int) -> ShapeDerivatives:
     """:class:`ShapeDerivatives` of a shape, remembered between solves: a sweep meets the same shapes again and again."""
-    return ShapeDerivatives(shape, variables, constants)
+    return deeply(_remembered, shape, variables, constants)
+
+
+_remembered = functools.lru_cache(maxsize=512)(ShapeDerivatives)
 
 
 def _expression(shape: Any, x: ca.SX, p: ca.SX) -> Any:

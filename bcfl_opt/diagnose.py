@@ -74,7 +74,9 @@ def explain(subject: BlockData | ConvexModel | Solution) -> Explanation:
     if context is not None:
         clients = _client_reasons(context)
         sentences += [f"client {client!r} {reason}" for client, reason in clients.items()]
-    relaxation, conflict, undefined = pd.Series(dtype=float), (), ()
+    relaxation = pd.Series(dtype=float)
+    conflict: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
     if isinstance(subject, Solution):
         sentences.insert(0, subject.message)
         model = subject._warm_start.program.model if subject._warm_start is not None else None

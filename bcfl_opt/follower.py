@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,18 @@ import pandas as pd
 
 from bcfl_opt import exact, participation
 from bcfl_opt.game import Game
+from bcfl_opt.population import Population
+
+#: The clients' own limits that a model has by name and a user may take away.
+SPEED_LIMITS = ("training_speed_limit", "mining_speed_limit")
 
 
-def follower_gap(game: Game, clients: pd.DataFrame) -> tuple[float, Any]:
+def follower_gap(
+    game: Game, clients: pd.DataFrame, dropped: Mapping[str, Iterable[Hashable]] | None = None
+) -> tuple[float, Any]:
     """Largest move of a client that answers the table's prices optimally, as a share of the deadline; and whose it is.
+
+    dropped : ids of clients without a ``training_speed_limit`` or ``mining_speed_limit``, which a user took away.
 
     At the equilibrium's prices a client's feasible set is one point, which rounding can empty: then the missing time
     counts as a move, and the point is compared as if the client had just that much more time.
@@ -28,16 +37,33 @@ def follower_gap(game: Game, clients: pd.DataFrame) -> tuple[float, Any]:
         cost_weight=game.cost_weight,
     )
     prices = table[["training_price", "mining_price"]].clip(lower=0.0)
-    bounds = participation.response_bounds(sub, prices)
+    low_t, low_s = _least_times(sub, prices, dropped or {})
     scale = np.cbrt(2 * sub.population.energy_coefficient)
     difference = (prices["training_price"] - prices["mining_price"]).to_numpy()
     t, _ = exact.response_times(
         scale * sub.population.training_cycles, scale * sub.mining_cycles, difference, sub.deadline
     )
-    shortage = np.maximum(bounds.training_low + bounds.mining_low - sub.deadline, 0.0)
-    t = np.clip(t, bounds.training_low, np.maximum(sub.deadline + shortage - bounds.mining_low, bounds.training_low))
-    s = sub.deadline + shortage - t
-    moves = np.abs(table["training_time"].to_numpy() - t) + np.abs(table["mining_time"].to_numpy() - s) + shortage
+    shortage = np.maximum(low_t + low_s - sub.deadline, 0.0)
+    with np.errstate(invalid="ignore"):  # a price of 0 leaves no answer: the least time and the shortage are infinite
+        t = np.clip(t, low_t, np.maximum(sub.deadline + shortage - low_s, low_t))
+        s = sub.deadline + shortage - t
+        moves = np.abs(table["training_time"].to_numpy() - t) + np.abs(table["mining_time"].to_numpy() - s) + shortage
     moves = np.where(np.isfinite(moves), moves, np.inf) / sub.deadline
     k = int(moves.argmax())
     return float(moves[k]), table.index[k]
+
+
+def _least_times(
+    game: Game, prices: pd.DataFrame, dropped: Mapping[str, Iterable[Hashable]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of Problem 1, without the dropped speed limits."""
+    bounds = participation.response_bounds(game, prices)
+    if not any(dropped.values()):
+        return bounds.training_low, bounds.mining_low
+    unlimited = game.replace(population=Population(game.population.frame.assign(max_speed=np.inf)))
+    free, ids = participation.response_bounds(unlimited, prices), game.population.ids
+    free_t, free_s = (ids.isin(list(dropped.get(name, ()))) for name in SPEED_LIMITS)
+    return (
+        np.where(free_t, free.training_low, bounds.training_low),
+        np.where(free_s, free.mining_low, bounds.mining_low),
+    )

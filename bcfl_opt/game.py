@@ -22,6 +22,8 @@ PERFORMANCES: dict[str, Callable[[float], float]] = {
 }
 #: The paper's reward budget, 1500 for 50 clients, per client.
 REWARD_BUDGET_PER_CLIENT = 30.0
+#: None until the game is made, a number from then on.
+_FROM_THE_OTHERS: Any = None
 #: What Shapley values depend on besides the training cycles.
 _SHAPLEY_PARAMETERS = ("target", "shapley_method", "shapley_samples", "seed")
 
@@ -57,9 +59,9 @@ class Game:
     mining_cycles: float = 5.0
     deadline: float = 15.0
     cost_weight: float = 0.1
-    reward_budget: float | None = None
-    mining_cap: float | None = None
-    mining_budget: float | None = None
+    reward_budget: float = _FROM_THE_OTHERS
+    mining_cap: float = _FROM_THE_OTHERS
+    mining_budget: float = _FROM_THE_OTHERS
     target: float = 10.0
     performance: str | Callable[[float], float] = "log"
     negative_shares: str = "zero"

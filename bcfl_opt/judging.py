@@ -11,16 +11,15 @@ import pandas as pd
 
 from bcfl_opt import closed_form, exact
 from bcfl_opt.game import Game
-from bcfl_opt.population import Population
+from bcfl_opt.participation import response_bounds
+from bcfl_opt.population import Population, id_text
+from bcfl_opt.programmes import LIMITED, PRINTED, WITH_LIMITS, Programme, programmes
 from bcfl_opt.solution import Solution
 
 if TYPE_CHECKING:
-    import pyomo.environ as pyo
-
-    from bcfl_opt.context import ConvexModel
     from bcfl_opt.program import Program
 
-#: Two values are the same number if they differ by no more than this, relative to the exact one.
+#: Two values are the same number if they differ by no more than this, relative as :meth:`Programme.relative` says.
 AGREEMENT = 1e-6
 
 
@@ -28,9 +27,11 @@ AGREEMENT = 1e-6
 class CrossCheck:
     """The paper's closed forms judged against exact answers and two solvers.
 
-    table : one row per theorem x reading: theorem, reading, paper_value (the objective at the closed form's point), ipopt
-        and clarabel (numeric optima), exact, gap (how much better the exact optimum is, relative), primal and
-        stationarity (the closed form's own residuals, with the multipliers that make it look best), verdict, reason.
+    table : one row per theorem x reading: theorem, reading, clients (how many are judged; the others are left out of the
+        programme with a reason in ``clients``), paper_value (the objective at the closed form's point), ipopt and
+        clarabel (numeric optima), exact, gap (how much better the exact optimum is, relative; for misreports, how much
+        of the largest training cap a lie gains), primal and stationarity (the closed form's own residuals, with the
+        multipliers that make it look best), verdict, reason (only what was checked at this point).
     solves : one row per model and solver: problem, language, solver, objective, exact, relative_gap, succeeded, status,
         quality, iterations, seconds, certificate (the largest residual).
     clients : by client: the prices judged, the exact response and Theorem 3.1's, the equilibrium's prices, reasons.
@@ -50,14 +51,21 @@ class CrossCheck:
         return bool((same | nobody).all())
 
     def __repr__(self) -> str:
-        solved, nobody = int(self.solves["succeeded"].sum()), int((self.solves["status"] == "no_clients").sum())
-        failed = len(self.solves) - solved - nobody
-        worst = self.solves["relative_gap"].abs().max()
-        lines = [
-            f"Cross-check of {len(self.game)} clients: {solved} solves agree with the exact answers to {worst:.1e}"
-            + (f", {nobody} found that no client can take part" if nobody else "")
-            + (f", {failed} failed" if failed else "")
-        ]
+        solves = self.solves
+        agree = solves["succeeded"] & (solves["relative_gap"].abs() <= AGREEMENT)
+        nobody = solves["status"] == "no_clients"
+        parts = []
+        if agree.any():
+            worst = solves["relative_gap"][agree].abs().max()
+            parts.append(f"{int(agree.sum())} solves agree with the exact answers to {worst:.1e}")
+        if nobody.any():
+            parts.append(f"{int(nobody.sum())} found that no client can take part")
+        if (differ := solves["succeeded"] & ~agree).any():
+            parts.append(f"{int(differ.sum())} DIFFER from the exact answers")
+        if (failed := ~solves["succeeded"] & ~nobody).any():
+            parts.append(f"{int(failed.sum())} failed")
+        count = f"{len(self.game)} client{'s' if len(self.game) > 1 else ''}"
+        lines = [f"Cross-check of {count}: {', '.join(parts)}"]
         for row in self.table.itertuples():
             lines.append(f"  {row.theorem}, {row.reading}: {row.verdict}")
         return "\n".join(lines)
@@ -69,6 +77,18 @@ class CrossCheck:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class _Finding:
+    """What putting a point into its programme showed; reasons may rest on this and on nothing else.
+
+    kind : "optimal", "worse" or "infeasible". clients : ids judged. falls : does the objective fall in every variable?
+    """
+
+    kind: str
+    clients: list[Any]
+    falls: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Reading:
     """One way to read a theorem: the programme it should solve, and the point it proposes."""
 
@@ -76,7 +96,7 @@ class _Reading:
     reading: str
     programme: str
     point: pd.DataFrame
-    reason: Callable[[float], str]
+    reason: Callable[[_Finding], str]
     corrected: bool = True
 
 
@@ -96,13 +116,13 @@ def cross_check(game: Game, prices: pd.DataFrame | None = None) -> CrossCheck:
     prices = game.checked_prices(closed_form.theorem_3_2(game) if prices is None else prices)
     game.caps  # computed once, shared by the games made from this one
     as_printed, limited = _without_speed_limits(game), bool(np.isfinite(game.population.max_speed).any())
-    programmes = _programmes(as_printed, prices, _PRINTED)
+    solved = programmes(as_printed, prices, PRINTED)
     readings = _readings(as_printed, prices)
     if limited:
-        programmes |= _programmes(game, prices, _LIMITED, _WITH_LIMITS)
+        solved |= programmes(game, prices, LIMITED, WITH_LIMITS)
         readings += _readings_with_limits(game, prices)
-    solves = pd.DataFrame([row for programme in programmes.values() for row in programme.rows()])
-    judged = [_judge(reading, programmes[reading.programme]) for reading in readings]
+    solves = pd.DataFrame([row for programme in solved.values() for row in programme.rows()])
+    judged = [_judge(reading, solved[reading.programme]) for reading in readings]
     table = pd.DataFrame(
         [*_with_corrections(readings, judged), *_open_responses(as_printed), *_compatibility(as_printed)]
     )
@@ -115,229 +135,79 @@ def _without_speed_limits(game: Game) -> Game:
     return game.replace(population=Population(frame.assign(max_speed=np.inf), source=game.population.source))
 
 
-# ---------------------------------------------------------------------------------- the programmes
-
-
-@dataclasses.dataclass(eq=False)
-class _Programme:
-    """One programme with its exact value and what the solvers make of it."""
-
-    title: str
-    exact: float
-    pyomo: dict[str, pyo.ConcreteModel]
-    cvxpy: ConvexModel
-    solutions: dict[str, Solution] = dataclasses.field(default_factory=dict)
-
-    def solve(self) -> _Programme:
-        from bcfl_opt.solving import solve
-
-        for form, model in self.pyomo.items():
-            self.solutions[f"pyomo{form}"] = solve(model)
-        self.solutions["cvxpy"] = solve(self.cvxpy)
-        return self
-
-    def value(self, solver: str) -> float:
-        for solution in self.solutions.values():
-            if solution.solver == solver:
-                return solution.objective if solution.succeeded else np.nan
-        return np.nan
-
-    def rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for language, solution in self.solutions.items():
-            objective = solution.objective if solution.succeeded else np.nan
-            rows.append(
-                {
-                    "problem": self.title,
-                    "language": language,
-                    "solver": solution.solver,
-                    "objective": objective,
-                    "exact": self.exact,
-                    "relative_gap": _relative(self.exact - objective, self.exact),
-                    "succeeded": solution.succeeded,
-                    "status": solution.status.name.lower(),
-                    "quality": solution.quality.name.lower(),
-                    "iterations": solution.iterations,
-                    "seconds": sum(solution.timing.values()),
-                    "certificate": np.nan if solution.certificate is None else solution.certificate.worst[1],
-                }
-            )
-        return rows
-
-
-#: (problem, response, budgets) of the owner's programmes solved without and with speed limits, and Problem 1 in both.
-_PRINTED = tuple(
-    (problem, response, budgets)
-    for problem in ("Problem 2", "Problem 3")
-    for response, budgets in (("optimal", "at_most"), ("theorem", "at_most"), ("theorem", "exhausted"))
-)
-_LIMITED = (
-    ("Problem 2", "optimal", "at_most"),
-    ("Problem 2", "theorem", "at_most"),
-    ("Problem 3", "optimal", "at_most"),
-)
-_WITH_LIMITS = ", with speed limits"
-
-
-def _programmes(
-    game: Game, prices: pd.DataFrame, owner: Sequence[tuple[str, str, str]], suffix: str = ""
-) -> dict[str, _Programme]:
-    """Problem 1 without and with reward caps, and these programmes of the owner: built by both languages and solved."""
-    from bcfl_opt.models import (
-        problem1_cvxpy,
-        problem1_pyomo,
-        problem2_cvxpy,
-        problem2_pyomo,
-        problem3_cvxpy,
-        problem3_pyomo,
-    )
-
-    programmes: dict[str, _Programme] = {}
-    for caps in (False, True):
-        response = exact.best_response(game, prices, reward_caps=caps)
-        title = f"Problem 1{' with reward caps' if caps else ''}{suffix}"
-        forms = {
-            f" {form}": problem1_pyomo.build(game, prices, form=form, reward_caps=caps) for form in ("time", "speed")
-        }
-        convex = problem1_cvxpy.build(game, prices, reward_caps=caps)
-        programmes[title] = _Programme(title, _value(response), forms, convex)
-    equilibrium = _value(exact.equilibrium(game))
-    modules = {"Problem 2": (problem2_pyomo, problem2_cvxpy), "Problem 3": (problem3_pyomo, problem3_cvxpy)}
-    for problem, response_kind, budgets in owner:
-        title = f"{problem}, {response_kind} response, budgets {budgets.replace('_', ' ')}{suffix}"
-        value = equilibrium if budgets == "at_most" else _exhausted_value(game, zero_utility=problem == "Problem 3")
-        native, convex = (module.build(game, response=response_kind, budgets=budgets) for module in modules[problem])
-        programmes[title] = _Programme(title, value, {"": native}, convex)
-    return {title: programme.solve() for title, programme in programmes.items()}
-
-
-def _value(solution: Solution) -> float:
-    return solution.objective if solution.succeeded else np.nan
-
-
-def _exhausted_value(game: Game, *, zero_utility: bool) -> float:
-    """U_mo when every training cap is spent on clients that earn nothing by training: t = sqrt(rho mu^3 / R_t), s = T - t.
-
-    Payments are then R_t, and R_m (Problem 2) or the mining energy (Problem 3): no price appears in the sum.
-    """
-    from bcfl_opt.participation import screen_recruitment
-
-    kept = (screen_recruitment(game, exhausted=True, theorem=True) == "").to_numpy()
-    if not kept.any():
-        return np.nan
-    mu, rho = game.population.training_cycles[kept], game.population.energy_coefficient[kept]
-    r_t, r_m = game.caps["training_cap"].to_numpy()[kept], game.caps["mining_cap"].to_numpy()[kept]
-    s = game.deadline - np.sqrt(rho * mu**3 / r_t)
-    mining = rho * game.mining_cycles**3 / s**2 if zero_utility else r_m
-    return game.performance_value(kept) - game.cost_weight * float((game.deadline + r_t + mining).sum())
-
-
 # ---------------------------------------------------------------------------------- the readings
 
 
 def _readings(game: Game, prices: pd.DataFrame) -> list[_Reading]:
-    theorem_3_1 = closed_form.theorem_3_1(game, prices)
-    times = theorem_3_1[["training_time", "mining_time"]]
+    times = closed_form.theorem_3_1(game, prices)[["training_time", "mining_time", "reason"]]
     corrected, printed = closed_form.theorem_3_2(game), closed_form.theorem_3_2(game, printed=True)
     theorem_4_1 = closed_form.theorem_4_1(game)
-    holds = theorem_3_1["optimal"]
     spent = "Problem {}, theorem response, budgets exhausted"
     most = "Problem {}, theorem response, budgets at most"
-
-    def why_3_1(gap: float) -> str:
-        answered = int(times.notna().all(axis=1).sum())
-        count = f"3 p_t <= p_m + 2 rho q_m^3 at a feasible point holds for {int(holds.sum())} of {answered} clients"
-        if gap <= AGREEMENT:
-            return count
-        return (
-            f"{count}; elsewhere longer training pays, and Appendix A misses it: its derivative of the Lagrangian drops the "
-            "revenue, and Case 1, the interior optimum, is dismissed"
-        )
-
-    def why_3_1_caps(gap: float) -> str:
-        if gap <= AGREEMENT:
-            return "the training cap leaves no training time but the theorem's"
-        return "within the caps, more training or mining time than the theorem's pays"
-
-    def why_at_most(gap: float) -> str:
-        if gap <= AGREEMENT:
-            return "the caps leave no cheaper prices"
-        return (
-            "the owner's utility falls in both prices, so spending the caps is dear; the proof's multiplier is -xi < 0, against "
-            "its own sign condition"
-        )
-
-    def why_exhausted(gap: float) -> str:
-        return "with the caps spent to the last coin nothing is left to choose" if gap <= AGREEMENT else ""
-
-    def why_printed(gap: float) -> str:
-        if gap <= AGREEMENT:
-            return "the misprint does not matter here"
-        reward = printed["mining_price"] * (game.deadline - _training_time(game, printed["training_price"]))
-        left = float((game.caps["mining_cap"] - reward).abs().max())
-        return (
-            f"(16) prints (rho mu)^(3/2) where (14) with equality gives rho^(1/2) mu^(3/2); the mining reward misses its cap by "
-            f"up to {left:.4g}"
-        )
-
     return [
-        _Reading("Theorem 3.1", "Problem 1 as printed", "Problem 1", times, why_3_1),
-        _Reading("Theorem 3.1", "client also faces the reward caps", "Problem 1 with reward caps", times, why_3_1_caps),
-        _Reading("Theorem 3.2", "(16) as printed, caps spent", spent.format(2), printed, why_printed, False),
-        _Reading("Theorem 3.2", "corrected, caps spent", spent.format(2), corrected, why_exhausted),
-        _Reading("Theorem 3.2", "corrected, caps at most", most.format(2), corrected, why_at_most),
-        _Reading("Theorem 4.1", "training cap spent, utility 0", spent.format(3), theorem_4_1, why_exhausted),
-        _Reading("Theorem 4.1", "caps at most", most.format(3), theorem_4_1, why_at_most),
+        _Reading("Theorem 3.1", "Problem 1 as printed", "Problem 1", times, _why_3_1(game, prices)),
+        _Reading(
+            "Theorem 3.1",
+            "client also faces the reward caps",
+            "Problem 1 with reward caps",
+            times,
+            _why_3_1_with_caps(game, prices),
+        ),
+        _Reading("Theorem 3.2", "(16) as printed, caps spent", spent.format(2), printed, _why_16(game, printed), False),
+        _Reading("Theorem 3.2", "corrected, caps spent", spent.format(2), corrected, _only_point("both caps spent")),
+        _Reading("Theorem 3.2", "corrected, caps at most", most.format(2), corrected, _why_at_most(game, corrected)),
+        _Reading(
+            "Theorem 4.1",
+            "training cap spent, utility 0",
+            spent.format(3),
+            theorem_4_1,
+            _only_point("the training cap spent and utility 0"),
+        ),
+        _Reading("Theorem 4.1", "caps at most", most.format(3), theorem_4_1, _why_at_most(game, theorem_4_1)),
     ]
 
 
 def _readings_with_limits(game: Game, prices: pd.DataFrame) -> list[_Reading]:
     """The same formulas where clients have a largest speed, which the formulas ignore."""
-    times = closed_form.theorem_3_1(game, prices)[["training_time", "mining_time"]]
-
-    def why(gap: float) -> str:
-        return "the formulas ignore the largest speeds of section 2.2.1"
-
-    title = "Problem 2, theorem response, budgets at most" + _WITH_LIMITS
+    times = closed_form.theorem_3_1(game, prices)[["training_time", "mining_time", "reason"]]
+    corrected = closed_form.theorem_3_2(game)
+    title = "Problem 2, theorem response, budgets at most" + WITH_LIMITS
+    why_3_1 = _or_too_fast(game, prices, _why_3_1(game, prices))
+    why_3_2 = _or_too_fast(game, corrected, _why_at_most(game, corrected))
     return [
-        _Reading("Theorem 3.1", "clients with speed limits", "Problem 1" + _WITH_LIMITS, times, why),
-        _Reading("Theorem 3.2", "corrected, clients with speed limits", title, closed_form.theorem_3_2(game), why),
+        _Reading("Theorem 3.1", "clients with speed limits", "Problem 1" + WITH_LIMITS, times, why_3_1),
+        _Reading("Theorem 3.2", "corrected, clients with speed limits", title, corrected, why_3_2),
     ]
 
 
-def _training_time(game: Game, price: pd.Series) -> pd.Series:
-    return game.population.training_cycles * np.cbrt(game.population.energy_coefficient / price)
-
-
-def _judge(reading: _Reading, programme: _Programme) -> dict[str, Any]:
+def _judge(reading: _Reading, programme: Programme) -> dict[str, Any]:
     """Put the closed form's point into the programme and read off feasibility, KKT residuals, objective and verdict."""
     from bcfl_opt.kkt import certify, kindest_multipliers
     from bcfl_opt.program import program
 
     model = next(iter(programme.pyomo.values())).clone()
     clients = list(model.bcfl.clients)
-    row = {
-        "theorem": reading.theorem,
-        "reading": reading.reading,
-        "paper_value": np.nan,
-        "ipopt": programme.value("ipopt"),
-        "clarabel": programme.value("clarabel"),
-        "exact": programme.exact,
-        "gap": np.nan,
-        "primal": np.nan,
-        "stationarity": np.nan,
-    }
+    row = _row(
+        reading.theorem,
+        reading.reading,
+        len(clients),
+        ipopt=programme.value("ipopt"),
+        clarabel=programme.value("clarabel"),
+        exact=programme.exact,
+    )
     if not clients:
+        client, reason = next(iter(model.bcfl.excluded.items()))
+        return {**row, "verdict": NOBODY, "reason": f"client {client!r}: {reason}"}
+    proposed = reading.point.loc[clients]
+    point = proposed.drop(columns="reason")
+    absent = point.isna().any(axis=1).to_numpy()
+    if absent.any():
+        first = clients[int(absent.argmax())]
         return {
             **row,
-            "verdict": "no verdict: no client can take part",
-            "reason": next(iter(model.bcfl.excluded.values())),
+            "verdict": f"no value for {int(absent.sum())} of {len(clients)} clients, {first!r} first",
+            "reason": f"client {first!r}: {proposed.at[first, 'reason']}",
         }
-    point = reading.point.drop(columns="reason", errors="ignore").loc[clients]
-    absent = point.isna().any(axis=1)
-    if absent.any():
-        verdict = f"no value for {int(absent.sum())} of {len(clients)} clients, {clients[int(absent.argmax())]!r} first"
-        return {**row, "verdict": verdict, "reason": "the formula has no real, positive value there"}
     for name, column in point.items():
         for client, number in column.items():
             getattr(model, str(name))[client].set_value(number, skip_validation=True)
@@ -345,11 +215,22 @@ def _judge(reading: _Reading, programme: _Programme) -> dict[str, Any]:
     x = read.start()
     certificate = certify(read, x, kindest_multipliers(read, x), convex=False, unit=model.bcfl.unit)
     value = read.sense * read.functions.objective(x)
-    gap = _relative(programme.exact - value, programme.exact)
+    gap = programme.relative(value)
     row |= {"paper_value": value, "gap": gap, "primal": certificate.primal, "stationarity": certificate.stationarity}
     if certificate.primal > AGREEMENT:
-        return {**row, "verdict": _violated(read, x), "reason": reading.reason(abs(gap))}
-    return {**row, "verdict": _verdict(value, programme.exact, gap), "reason": reading.reason(abs(gap))}
+        kind, verdict = "infeasible", _violated(read, x)
+    else:
+        kind, verdict = _verdict(value, programme.exact, gap)
+    finding = _Finding(kind, clients, bool((read.functions.gradient(x) > 0).all()))
+    return {**row, "verdict": verdict, "reason": reading.reason(finding)}
+
+
+NOBODY = "no verdict: no client can take part"
+
+
+def _row(theorem: str, reading: str, clients: int, **numbers: float) -> dict[str, Any]:
+    names = ("paper_value", "ipopt", "clarabel", "exact", "gap", "primal", "stationarity")
+    return {"theorem": theorem, "reading": reading, "clients": clients, **dict.fromkeys(names, np.nan), **numbers}
 
 
 def _violated(read: Program, x: np.ndarray) -> str:
@@ -366,10 +247,12 @@ def _violated(read: Program, x: np.ndarray) -> str:
     return f"infeasible: {name} is violated by {abs(g[row] - bound):.4g} ({g[row]:.4g}, {side} {bound:.4g}){also}"
 
 
-def _verdict(value: float, best: float, gap: float) -> str:
+def _verdict(value: float, best: float, gap: float) -> tuple[str, str]:
     if abs(gap) <= AGREEMENT:
-        return "optimal"
-    return f"feasible but worse by {best - value:.6g}: {value:.6g} where {best:.6g} is possible"
+        return "optimal", "optimal"
+    if gap < 0:
+        return "better", f"feasible and BETTER than the exact value {best:.10g}: {value:.10g}; one of the two is wrong"
+    return "worse", f"feasible but worse by {best - value:.6g}: {value:.6g} where {best:.6g} is possible"
 
 
 def _with_corrections(readings: Sequence[_Reading], judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -385,55 +268,177 @@ def _with_corrections(readings: Sequence[_Reading], judged: list[dict[str, Any]]
     return judged
 
 
+# ---------------------------------------------------------------------------------- the reasons
+
+
+def _why_3_1(game: Game, prices: pd.DataFrame) -> Callable[[_Finding], str]:
+    theorem = closed_form.theorem_3_1(game, prices)
+
+    def why(finding: _Finding) -> str:
+        point = theorem.loc[finding.clients]
+        rho = pd.Series(game.population.energy_coefficient, index=game.population.ids).loc[finding.clients]
+        holds = 3 * point["training_price"] <= (point["mining_price"] + 2 * rho * point["mining_speed"] ** 3) * (
+            1 + 1e-9
+        )
+        alone = int((point["optimal"] & ~holds).sum())
+        text = f"3 p_t <= p_m + 2 rho q_m^3 holds for {int(holds.sum())} of {len(point)} clients" + (
+            f", and {alone} more have no other feasible point" if alone else ""
+        )
+        if finding.kind != "worse" or point["optimal"].all():
+            return text
+        return (
+            f"{text}; elsewhere longer training pays, and Appendix A misses it: its derivative of the Lagrangian drops the "
+            "revenue, and Case 1, the interior optimum, is dismissed"
+        )
+
+    return why
+
+
+def _why_3_1_with_caps(game: Game, prices: pd.DataFrame) -> Callable[[_Finding], str]:
+    bounds = response_bounds(game, prices, reward_caps=True)
+    room = np.minimum(bounds.training_high, game.deadline - bounds.mining_low) - bounds.training_low
+    best = exact.best_response(game, prices, reward_caps=True).clients
+    theorem = closed_form.theorem_3_1(game, prices)
+    assert best is not None
+    table = pd.DataFrame(
+        {
+            "single": room <= AGREEMENT * game.deadline,
+            "longer": best["training_time"] > theorem["training_time"] * (1 + AGREEMENT),
+            "overpaid": theorem["mining_time"] * theorem["mining_price"] > game.caps["mining_cap"] * (1 + AGREEMENT),
+        },
+        index=game.population.ids,
+    )
+
+    def why(finding: _Finding) -> str:
+        counts = table.loc[finding.clients].sum()
+        of = f"of {len(finding.clients)} clients"
+        if finding.kind == "infeasible" and counts["overpaid"]:
+            return f"(12) mines until the deadline, beyond what the mining cap pays for {counts['overpaid']} {of}"
+        if finding.kind == "worse" and counts["longer"]:
+            return f"longer training than the theorem's pays, within the caps, for {counts['longer']} {of}"
+        if finding.kind == "optimal" and counts["single"] == len(finding.clients):
+            return "the training caps leave no training time but the theorem's"
+        if finding.kind == "optimal":
+            return (
+                f"the caps leave {counts['single']} {of} no other training time; longer training does not pay the rest"
+            )
+        return ""
+
+    return why
+
+
+def _why_16(game: Game, printed: pd.DataFrame) -> Callable[[_Finding], str]:
+    ids = game.population.ids
+    mu, rho = game.population.training_cycles, pd.Series(game.population.energy_coefficient, index=ids)
+    reward = printed["mining_price"] * (game.deadline - mu * np.cbrt(rho / printed["training_price"]))
+    off = (reward - game.caps["mining_cap"]).abs()
+
+    def why(finding: _Finding) -> str:
+        if finding.kind == "optimal" and (rho.loc[finding.clients] == 1).all():
+            return "every rho is 1, where the printed (16) and the corrected one are the same"
+        left = float(off.loc[finding.clients].max())
+        return (
+            f"(16) prints (rho mu)^(3/2) where (14) with equality gives rho^(1/2) mu^(3/2); the mining reward misses its cap by "
+            f"up to {left:.4g}" + (", which is too little to count" if finding.kind == "optimal" else "")
+        )
+
+    return why
+
+
+def _why_at_most(game: Game, prices: pd.DataFrame) -> Callable[[_Finding], str]:
+    """Payments of the owner's theorem against the least that recruit the same clients."""
+    theorem, equilibrium = closed_form.theorem_3_1(game, prices), exact.equilibrium(game).clients
+    assert equilibrium is not None
+    paid = theorem["training_time"] * theorem["training_price"] + theorem["mining_time"] * theorem["mining_price"]
+    least = equilibrium["training_reward"] + equilibrium["mining_reward"]
+
+    def why(finding: _Finding) -> str:
+        pays, needed = float(paid.loc[finding.clients].sum()), float(least.loc[finding.clients].sum())
+        if finding.kind == "optimal":
+            return f"the least that recruits these clients within the caps is {needed:.6g}, and it pays {pays:.6g}"
+        if finding.kind != "worse":
+            return ""
+        text = f"it pays {pays:.6g} where {needed:.6g} recruits the same clients"
+        return text + ("; the owner's utility falls in every one of its prices" if finding.falls else "")
+
+    return why
+
+
+def _only_point(what: str) -> Callable[[_Finding], str]:
+    """Two equations for the two prices of a client."""
+    return lambda finding: f"{what}: two equations leave nothing to choose" if finding.kind == "optimal" else ""
+
+
+def _or_too_fast(game: Game, prices: pd.DataFrame, otherwise: Callable[[_Finding], str]) -> Callable[[_Finding], str]:
+    speeds = closed_form.theorem_3_1(game, prices)[["training_speed", "mining_speed"]]
+    fast = speeds.gt(game.population.max_speed * (1 + AGREEMENT), axis=0).any(axis=1)
+
+    def why(finding: _Finding) -> str:
+        over = int(fast.loc[finding.clients].sum())
+        if finding.kind == "infeasible" and over:
+            return f"the formulas ignore max_speed, which {over} of {len(finding.clients)} clients would exceed"
+        return otherwise(finding)
+
+    return why
+
+
+# ---------------------------------------------------------------------------------- clients that optimise
+
+
 def _open_responses(game: Game) -> list[dict[str, Any]]:
-    """The owners' theorems against clients that truly optimise at the proposed prices, instead of following Theorem 3.1."""
-    best = _value(exact.equilibrium(game))
-    rows = []
-    for theorem, prices in (
-        ("Theorem 3.2", closed_form.theorem_3_2(game)),
-        ("Theorem 4.1", closed_form.theorem_4_1(game)),
-    ):
-        response = exact.best_response(game, prices)
-        row = {
-            "theorem": theorem,
-            "reading": "clients optimise at its prices",
-            "paper_value": np.nan,
-            "ipopt": np.nan,
-            "clarabel": np.nan,
-            "exact": best,
-            "gap": np.nan,
-            "primal": np.nan,
-            "stationarity": np.nan,
+    """The owner's theorems against clients that truly optimise at the proposed prices, instead of following Theorem 3.1."""
+    equilibrium = exact.equilibrium(game)
+    return [
+        _open_response(game, "Theorem 3.2", closed_form.theorem_3_2(game), equilibrium),
+        _open_response(game, "Theorem 4.1", closed_form.theorem_4_1(game), equilibrium),
+    ]
+
+
+def _open_response(game: Game, theorem: str, prices: pd.DataFrame, equilibrium: Solution) -> dict[str, Any]:
+    reading = "clients optimise at its prices"
+    response = exact.best_response(game, _within_limits(prices))
+    clients, best = response.clients, equilibrium.clients
+    assert clients is not None and best is not None
+    recruited = clients["recruited"]
+    if not response.succeeded:
+        return {**_row(theorem, reading, 0), "verdict": NOBODY, "reason": response.message}
+    value, optimum = response.owner_utility, equilibrium.objective
+    cost = float(best[["training_time", "mining_time", "training_reward", "mining_reward"]].sum().sum())
+    gap = (optimum - value) / max(abs(optimum), 1e-2 * game.cost_weight * cost)
+    caps = game.caps
+    over = pd.DataFrame(
+        {
+            "training cap (13)": clients["training_reward"] / caps["training_cap"] - 1,
+            "mining cap (14)": clients["mining_reward"] / caps["mining_cap"] - 1,
         }
-        if not response.succeeded:
-            rows.append({**row, "verdict": "no verdict: no client can take part", "reason": response.message})
-            continue
-        value = response.owner_utility
-        caps = game.caps
-        over = pd.concat(
-            {
-                "training cap (13)": response.clients["training_reward"] / caps["training_cap"] - 1,
-                "mining cap (14)": response.clients["mining_reward"] / caps["mining_cap"] - 1,
-            },
-            axis=1,
-        )[response.clients["recruited"]]
-        worst = float(over.to_numpy().max())
-        row |= {"paper_value": value, "gap": _relative(best - value, best), "primal": max(worst, 0.0)}
-        if worst > AGREEMENT:
-            client, cap = over.stack().idxmax()
-            verdict = f"infeasible: client {client!r} exceeds its {cap} by {worst:.3g} of it"
-            reason = (
-                "the clients do not answer with Theorem 3.1: the better-paid task is drawn out, at the owner's expense"
-            )
-        else:
-            verdict = _verdict(value, best, row["gap"])
-            reason = (
-                "the clients have no other answer at these prices"
-                if verdict == "optimal"
-                else "prices above the equilibrium's pay for more than the clients' energy"
-            )
-        rows.append({**row, "verdict": verdict, "reason": reason})
-    return rows
+    )[recruited]
+    worst = max(float(over.to_numpy().max()), 0.0)
+    row = _row(theorem, reading, int(recruited.sum()), paper_value=value, exact=optimum, gap=gap, primal=worst)
+    if worst > AGREEMENT:
+        k, which = np.unravel_index(int(over.to_numpy().argmax()), over.shape)
+        client, cap = over.index[k], over.columns[which]
+        times = closed_form.theorem_3_1(game, prices)["training_time"]
+        return {
+            **row,
+            "verdict": f"infeasible: client {id_text(over.index, int(k))} exceeds its {cap} by {worst:.3g} of it",
+            "reason": f"at these prices that client trains for {clients.at[client, 'training_time']:.4g}, where "
+            f"Theorem 3.1 has it train for {times[client]:.4g}",
+        }
+    kind, verdict = _verdict(value, optimum, gap)
+    paid = float(clients[["training_reward", "mining_reward"]].to_numpy().sum())
+    energy, least = float(clients["energy_cost"].sum()), float(best["energy_cost"].sum())
+    reason = f"it pays {paid:.6g} for energy that costs {energy:.6g}; {least:.6g} recruits the same clients"
+    return {**row, "verdict": verdict, "reason": reason if list(clients.index[recruited]) == _ids(best) else ""}
+
+
+def _ids(clients: pd.DataFrame) -> list[Any]:
+    return list(clients.index[clients["recruited"]])
+
+
+def _within_limits(prices: pd.DataFrame) -> pd.DataFrame:
+    """Prices that the theorem itself calls a violation are not offered."""
+    names = ["training_price", "mining_price"]
+    return prices[names].mask(prices["reason"] != "")
 
 
 #: Misreports tried, as multiples of the true mu.
@@ -447,49 +452,49 @@ def _compatibility(game: Game) -> list[dict[str, Any]]:
     reports mu_hat is quoted p(mu_hat), with its own caps, and then responds optimally with its true mu, or walks away.
     """
     prices = closed_form.theorem_4_1(game)
-    speeds = closed_form.theorem_3_1(game, prices)["training_speed"]
+    offered = _within_limits(prices)
+    theorem = "Theorem 4.1"
+    readings = "incentive compatible as (18) is printed", "incentive compatible if clients misreport and then optimise"
+    count = int(offered["training_price"].notna().sum())
+    if not count:
+        nobody = {"verdict": NOBODY, "reason": f"client {id_text(prices.index, 0)}: {prices['reason'].iloc[0]}"}
+        return [{**_row(theorem, reading, 0), **nobody} for reading in readings]
+    speeds = closed_form.theorem_3_1(game, offered)["training_speed"]
     mu, rho = game.population.training_cycles, game.population.energy_coefficient
-    blank = dict.fromkeys(("paper_value", "ipopt", "clarabel", "exact", "gap", "primal", "stationarity"), np.nan)
-    row: dict[str, Any] = {"theorem": "Theorem 4.1", "reading": "incentive compatible as (18) is printed", **blank}
-    if not speeds.notna().any():
-        return [{**row, "verdict": "no verdict: no client can take part", "reason": str(prices["reason"].iloc[0])}]
-    payment = (prices["training_price"] / speeds).to_numpy()
+    payment = (offered["training_price"] / speeds).to_numpy()
     profit = payment - rho * speeds.to_numpy() ** 2
     span = np.maximum(mu.max() - mu, mu - mu.min())
     change = float(np.nanmax(np.abs(profit) * span / (payment * mu)))
     holds = change <= AGREEMENT
-    rows = [
-        {
-            **row,
-            "primal": change,
-            "verdict": "holds with equality" if holds else f"violated by {change:.3g} of the training reward",
-            "reason": "training earns nothing at Theorem 3.1's speed, so no mu_hat changes U" if holds else "",
-        }
-    ]
-    truth = exact.best_response(game, prices)
+    literal = {
+        **_row(theorem, readings[0], count, primal=change),
+        "verdict": "holds with equality" if holds else f"violated by {change:.3g} of the training reward",
+        "reason": "training earns nothing at Theorem 3.1's speed, so no mu_hat changes U" if holds else "",
+    }
+    gain, liar, lie = _best_lie(game, offered)
+    unit = float(game.caps["training_cap"].max())
+    row = _row(theorem, readings[1], count, gap=gain / unit)
+    if gain <= AGREEMENT * unit:
+        tried = f"tried {', '.join(f'{factor:g}' for factor in _LIES)} times mu, with the true game's caps"
+        return [literal, {**row, "verdict": "no misreport found that pays", "reason": tried}]
+    verdict = f"violated: client {liar!r} gains {gain:.4g} by reporting {lie:g} mu"
+    reason = "the report buys other prices, under the same caps, and the client answers them with its true work"
+    return [literal, {**row, "verdict": verdict, "reason": reason}]
+
+
+def _best_lie(game: Game, offered: pd.DataFrame) -> tuple[float, Any, float]:
+    """Largest gain of one client from one of the misreports, who it is, and the lie."""
+    truth = exact.best_response(game, offered).clients
     best, liar, lie = 0.0, None, 1.0
     for factor in _LIES:
-        quoted = closed_form.theorem_4_1(game, reports=pd.Series(factor * mu, index=game.population.ids))
-        response = exact.best_response(game, quoted)
-        assert response.clients is not None and truth.clients is not None
-        gain = response.clients["client_utility"] - truth.clients["client_utility"].clip(lower=0.0)
+        reports = pd.Series(factor * game.population.training_cycles, index=game.population.ids)
+        quoted = _within_limits(closed_form.theorem_4_1(game, reports=reports))
+        answer = exact.best_response(game, quoted).clients
+        assert answer is not None and truth is not None
+        gain = answer["client_utility"] - truth["client_utility"].clip(lower=0.0)
         if gain.max() > best:
             best, liar, lie = float(gain.max()), gain.idxmax(), factor
-    unit = float(game.caps["training_cap"].max())
-    pays = best > AGREEMENT * unit
-    rows.append(
-        {
-            "theorem": "Theorem 4.1",
-            "reading": "incentive compatible if clients misreport and then optimise",
-            **blank,
-            "gap": best / unit,
-            "verdict": f"violated: client {liar!r} gains {best:.4g} by reporting {lie:g} mu" if pays else "holds",
-            "reason": "a report buys other prices, and clients answer them with their true work"
-            if pays
-            else f"none of the misreports {', '.join(f'{lie:g}' for lie in _LIES)} x mu pays",
-        }
-    )
-    return rows
+    return best, liar, lie
 
 
 def _clients(game: Game, prices: pd.DataFrame) -> pd.DataFrame:
@@ -505,10 +510,3 @@ def _clients(game: Game, prices: pd.DataFrame) -> pd.DataFrame:
     for name in ("training_price", "mining_price", "recruited", "reason"):
         frame[f"equilibrium_{name}"] = equilibrium.clients[name]
     return frame
-
-
-def _relative(difference: float, reference: float) -> float:
-    """difference / |reference|; 0 where both are 0."""
-    if difference == 0:
-        return 0.0
-    return float(difference / abs(reference)) if reference else float(np.inf)

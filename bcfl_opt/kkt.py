@@ -10,15 +10,23 @@ from scipy.optimize import linprog
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.presolve import Multipliers
-from bcfl_opt.program import Program
+from bcfl_opt.program import Functions, Program
 
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.
 FLOOR = 1e-4
+#: Rounding: a few units in the last place.
+NOISE = 8 * float(np.finfo(float).eps)
 
 
 def certify(
-    program: Program, x: np.ndarray, multipliers: Multipliers, *, convex: bool, unit: float = 1.0
+    program: Program,
+    x: np.ndarray,
+    multipliers: Multipliers,
+    *,
+    convex: bool,
+    unit: float = 1.0,
+    sizes: np.ndarray | None = None,
 ) -> Certificate:
     """Residuals of ``x`` and ``multipliers`` in the programme as written, from its own functions and derivatives.
 
@@ -26,7 +34,10 @@ def certify(
         gradient r, f(y) >= f(x) - sum(multiplier x slack) - sum |r_j| |y_j - x_j| for every feasible y; the last sum is
         taken over the variable's own interval, or over |x_j| where that is not bounded.
     unit : what counts as small in this model: residuals are relative to the size of their terms, but to no less than
-        this (1 for a model of unknown scale, the usual mix of absolute and relative).
+        this. 1 means a model of unknown scale: the usual mix of absolute and relative, and what is small in the objective
+        or in a row follows from its coefficients.
+    sizes : by variable, the least that counts as a sizeable change of it; without them 1 for a model of unknown scale,
+        and else the variable's own value.
     """
     functions = program.functions
     with np.errstate(all="ignore"):
@@ -34,14 +45,24 @@ def certify(
         size = np.abs(jacobian) @ np.abs(x)
         rows, z_lower, z_upper = multipliers.rows, multipliers.x_lower, multipliers.x_upper
         low, high = program.lower, program.upper
+        own = 1.0 if unit == 1.0 else np.where(x != 0, np.abs(x), 1.0)
+        reach = np.maximum(np.abs(x), own if sizes is None else sizes)
+        row_unit, objective_unit = unit, unit
+        if unit == 1.0:
+            coefficients = coefficient_sizes(functions)
+            row_unit, objective_unit = np.minimum(coefficients[:-1], 1.0), min(float(coefficients[-1]), 1.0)
         where: dict[str, str] = {}
 
-        def largest(name: str, values: np.ndarray, names: Any) -> float:
-            if not values.size:
-                return 0.0
-            k = int(np.argmax(np.where(np.isnan(values), np.inf, values)))
-            where[name] = names(k)
-            return float(values[k])
+        def largest(name: str, *candidates: tuple[np.ndarray, Any]) -> float:
+            """The largest of several arrays, and where it is; a NaN is larger than any number."""
+            worst, place = 0.0, ""
+            for values, names in candidates:
+                if values.size and not np.isnan(worst):
+                    k = int(np.argmax(np.where(np.isnan(values), np.inf, values)))
+                    if not place or not values[k] <= worst:
+                        worst, place = float(values[k]), names(k)
+            where.update({name: place} if place else {})
+            return worst
 
         def row_name(k: int) -> str:
             return str(program.constraints[k].name)
@@ -52,21 +73,22 @@ def certify(
         # Primal: rows, then the variables' own bounds.
         edge = np.maximum(np.where(np.isfinite(low), np.abs(low), 0.0), np.where(np.isfinite(high), np.abs(high), 0.0))
         violation = np.maximum(np.maximum(low - g, g - high), 0.0)
-        violation = violation / np.maximum(np.maximum(edge, size), unit)
-        primal = largest("primal", violation, row_name)
+        violation = violation / np.maximum(np.maximum(edge, size), row_unit)
         outside = np.maximum(np.maximum(program.x_lower - x, x - program.x_upper), 0.0) / np.maximum(np.abs(x), unit)
-        if outside.size and not float(outside.max()) <= primal:
-            primal = largest("primal", outside, column_name)
+        primal = largest("primal", (violation, row_name), (outside, column_name))
 
-        # Dual: a multiplier on a side that does not exist.
-        weight = np.abs(rows) * np.maximum(np.maximum(edge, size), 1e-300)
+        # Dual: a multiplier on a side that does not exist, or of the wrong sign.
+        weight = np.maximum(np.maximum(edge, size), 1e-300)
         wrong = np.where(np.isfinite(high), 0.0, np.maximum(rows, 0.0)) + np.where(
             np.isfinite(low), 0.0, np.maximum(-rows, 0.0)
         )
-        heaviest = max(float(weight.max()) if weight.size else 0.0, 1e-300)
-        dual = largest("dual", wrong * np.maximum(np.maximum(edge, size), 1e-300) / heaviest, row_name)
-        if z_lower.size:
-            dual = max(dual, float(np.maximum(-z_lower, -z_upper).max()), 0.0)
+        heaviest = max(float((np.abs(rows) * weight).max(initial=0.0)), 1e-300)
+        wrong_lower = np.where(np.isfinite(program.x_lower), np.maximum(-z_lower, 0.0), np.abs(z_lower))
+        wrong_upper = np.where(np.isfinite(program.x_upper), np.maximum(-z_upper, 0.0), np.abs(z_upper))
+        tug = max(float((reach * np.abs(gradient)).max(initial=0.0)), objective_unit)
+        dual = largest(
+            "dual", (wrong * weight / heaviest, row_name), ((wrong_lower + wrong_upper) * reach / tug, column_name)
+        )
 
         # Complementarity, rows and bounds, in units of the objective.
         above = np.where(np.isfinite(high), np.maximum(rows, 0.0) * np.abs(high - g), 0.0)
@@ -74,29 +96,48 @@ def certify(
         products = above + below
         left = np.where(np.isfinite(program.x_lower), z_lower * np.abs(x - program.x_lower), 0.0)
         right = np.where(np.isfinite(program.x_upper), z_upper * np.abs(program.x_upper - x), 0.0)
-        scale = max(functions.objective_size(x), unit)
-        share = max(scale / max(len(x), 1), unit)  # of one variable
-        complementarity = largest("complementarity", products / share, row_name)
+        scale = float(np.maximum(functions.objective_size(x), objective_unit))
+        share = np.maximum(scale / max(len(x), 1), objective_unit)  # of one variable
         bound_products = left + right
-        if bound_products.size and not float(bound_products.max()) <= complementarity * share:
-            complementarity = largest("complementarity", bound_products / share, column_name)
+        complementarity = largest(
+            "complementarity", (products / share, row_name), (bound_products / share, column_name)
+        )
 
         # Stationarity, in units of the objective per relative change of the variable.
         residual = gradient + jacobian.T @ rows - z_lower + z_upper
-        reach = np.where(x != 0, np.abs(x), 1.0)
-        terms = reach * (np.abs(gradient) + np.abs(jacobian).T @ np.abs(rows) + z_lower + z_upper)
-        top = float(terms.max()) if terms.size else 0.0
-        stationarity = largest(
-            "stationarity", np.abs(residual) * reach / np.maximum(terms, max(FLOOR * top, unit)), column_name
-        )
+        pulls = np.abs(gradient) + np.abs(jacobian).T @ np.abs(rows) + np.abs(z_lower) + np.abs(z_upper)
+        terms = reach * pulls
+        least = np.maximum(FLOOR * terms.max(initial=0.0), objective_unit)
+        stationarity = largest("stationarity", (np.abs(residual) * reach / np.maximum(terms, least), column_name))
 
         gap = None
         if convex:
             span = program.x_upper - program.x_lower
-            span = np.where(np.isfinite(span), span, np.maximum(np.abs(x), reach))
-            gap = float(products.sum() + bound_products.sum() + (np.abs(residual) * span).sum())
+            span = np.where(np.isfinite(span), span, reach)
+            # A residual that rounding x or adding up the terms explains is 0 as far as anyone can tell.
+            noise = NOISE * (pulls + _bend(functions, x, rows) @ np.abs(x))
+            left_over = np.where(np.abs(residual) <= noise, 0.0, np.abs(residual))
+            gap = float(products.sum() + bound_products.sum() + (left_over * span).sum())
             gap /= scale
     return Certificate(primal, dual, complementarity, stationarity, gap, where=where)
+
+
+def coefficient_sizes(functions: Functions) -> np.ndarray:
+    """The largest coefficient of each row's terms, and last of the objective's; 1 where there is none."""
+    result = np.zeros(functions.rows + 1)
+    linear = functions.linear.tocoo()
+    np.maximum.at(result, linear.coords[0], np.abs(linear.data))
+    result[-1] = np.abs(functions.objective_linear).max(initial=0.0)
+    for family in functions.families:
+        np.maximum.at(result, family.rows, np.abs(family.constants[0]))
+    return np.where(result > 0, result, 1.0)
+
+
+def _bend(functions: Functions, x: np.ndarray, rows: np.ndarray) -> sparse.csr_array:
+    """Absolute values of the Hessian of the Lagrangian."""
+    entries = np.abs(functions.hessian(x, rows, 1.0)), (functions.hessian_rows, functions.hessian_columns)
+    lower = sparse.coo_array(entries, shape=(len(x), len(x))).tocsr()
+    return lower + sparse.tril(lower, -1).T
 
 
 def kindest_multipliers(program: Program, x: np.ndarray, *, active: float = 1e-7) -> Multipliers:

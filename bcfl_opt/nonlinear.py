@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+from pyomo.common.gc_manager import PauseGC
 from pyomo.core.base.block import BlockData
 from pyomo.core.base.component import ComponentData
 from pyomo.core.base.var import Var
@@ -22,15 +23,17 @@ from bcfl_opt.infeasibility import linear_conflict
 from bcfl_opt.kkt import certify
 from bcfl_opt.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.program import Program, program
+from bcfl_opt.second_order import descent_direction
 from bcfl_opt.solution import Quality, Status
 
 #: Tried in order until one is certified; a user's own options come on top. The tight bounds give the exact answer; where
 #: the feasible set has no interior (clients at their limits) IPOPT needs them relaxed by its usual 1e-8.
-ATTEMPTS: tuple[dict[str, Any], ...] = (
-    {},
+RELAXED: tuple[dict[str, Any], ...] = (
     {"bound_relax_factor": 1e-8},
     {"bound_relax_factor": 1e-8, "mu_strategy": "adaptive"},
 )
+#: How often a stationary point that is no local optimum is left along a direction in which the objective improves.
+ESCAPES = 3
 #: Stops that another attempt would only repeat.
 FINAL = (Status.TIME_LIMIT, Status.INTERRUPTED, Status.NO_FREEDOM, Status.UNBOUNDED)
 
@@ -126,7 +129,8 @@ def solve_program(
     unit : what counts as small in this model, see :func:`bcfl_opt.kkt.certify`.
     """
     begin = time.perf_counter()
-    read = program(model)
+    with PauseGC():  # reading makes many small objects, none of them garbage
+        read = program(model)
     reduced = presolve(read)
     timing = {"read": time.perf_counter() - begin}
     provenance: dict[str, Any] = {"versions": ipopt.versions(), "options": dict(options or {}), "attempts": []}
@@ -148,10 +152,11 @@ def solve_program(
     if warm_start is not None:
         x, multipliers = _from_previous(warm_start, read, x)
     convex = is_convex(read, reduced.x_lower, reduced.x_upper)
-    # IPOPT's tolerances are absolute: they mean the same in every currency and on every clock if told in natural units.
-    scaling = None if unit == 1.0 else ipopt.Scaling.at(reduced, x, 1e-3 / unit)
     best: Answer | None = None
-    for attempt in ATTEMPTS:
+    attempts = _attempts(reduced, x, unit, convex)
+    escapes = 0
+    while attempts:
+        attempt, scaling = attempts.pop(0)
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
         settings = {**attempt, **(options or {})}
         outcome = ipopt.run(
@@ -161,11 +166,21 @@ def solve_program(
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()
         certificate = certify(read, outcome.x, outcome.multipliers, convex=convex, unit=unit)
-        timing["certify"] = timing.get("certify", 0.0) + time.perf_counter() - check
         answer = _judged(read, reduced, outcome, certificate, timing, provenance)
+        downhill = None
+        if answer.status is Status.SOLVED and not convex:
+            downhill = descent_direction(read, outcome.x, outcome.multipliers)
+        timing["certify"] = timing.get("certify", 0.0) + time.perf_counter() - check
+        if downhill is not None:
+            answer = dataclasses.replace(answer, status=Status.SADDLE, quality=Quality.NONE)
+            if escapes < ESCAPES:
+                escapes += 1
+                step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))
+                x, multipliers = outcome.x + step * downhill / np.abs(downhill).max(), None
+                attempts.insert(0, (attempt, scaling))
         if best is None or answer.status is Status.SOLVED:
             best = answer
-        if attempt is ATTEMPTS[0] and answer.status is not Status.SOLVED:
+        if len(provenance["attempts"]) == 1 and answer.status not in (Status.SOLVED, Status.SADDLE):
             # Iterates may diverge along rows that can never meet; relative to their size such a point looks feasible.
             conflict = linear_conflict(read)
             if conflict:
@@ -174,6 +189,29 @@ def solve_program(
             break
     assert best is not None
     return best
+
+
+def _attempts(
+    reduced: Presolved, x: np.ndarray, unit: float, convex: bool
+) -> list[tuple[dict[str, Any], ipopt.Scaling | None]]:
+    """Options and scalings to try, in order.
+
+    A model of unknown units is left to IPOPT's own scaling. For a game's model the start is representative, so that
+    variables and rows can be told in their own sizes and the objective in the median variable's; that pays where the
+    model is not convex, while convex ones need fewer iterations without. IPOPT's tolerances are absolute: they are set to
+    mean a millionth of what counts as small in this game.
+    """
+    if unit == 1.0:
+        return [({}, None), *((options, None) for options in RELAXED)]
+    tolerance = float(np.clip(1e-6 * unit, 1e-14, 1e-9))
+    tight = dict.fromkeys(("tol", "compl_inf_tol", "constr_viol_tol"), tolerance)
+    with np.errstate(all="ignore"):
+        pull = np.abs(reduced.functions.gradient(x) * x)
+    pull = pull[np.isfinite(pull) & (pull > 0)]
+    natural = ipopt.Scaling.at(reduced, x, 1.0 / float(np.median(pull)) if pull.size else 1.0)
+    own: list[tuple[dict[str, Any], ipopt.Scaling | None]] = [(tight, None), ({**tight, "mu_init": 1e-2}, natural)]
+    relaxed = [({**tight, **options}, natural) for options in RELAXED]
+    return [*(own if convex else own[::-1]), *relaxed]
 
 
 def _judged(

@@ -106,6 +106,7 @@ def presolve(program: Program) -> Presolved:
     kept = np.flatnonzero(~empty & ~single)
     kept, lower, upper, twin_lower, twin_upper = _merge_twins(program, kept)
     conflict = conflict or _twin_conflict(program, lower, upper, twin_lower, twin_upper)
+    np.maximum(lower, upper, out=upper)
     return Presolved(
         program,
         _rows_of(functions, kept) if len(kept) < rows else functions,
@@ -157,21 +158,9 @@ def _tighten(
 def _merge_twins(
     program: Program, kept: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rows with the same body become one with the tighter sides. Equal bodies have bitwise equal fingerprints."""
-    rng = np.random.default_rng(0)
+    """Rows with the same body become one with the tighter sides. Only bitwise equal bodies have equal fingerprints."""
     functions = program.functions
-    prints = np.zeros((2, functions.rows))
-    for k in range(2):
-        prints[k] = functions.linear @ rng.normal(size=functions.columns)
-        column_print = rng.normal(size=functions.columns)
-        for family in functions.families:
-            here = family.rows >= 0
-            term = np.full(int(here.sum()), rng.normal())
-            for part in (column_print[family.columns[:, here]], family.constants[:, here]):
-                for values in part:
-                    term = np.sin(3.0 * term + values * rng.normal())
-            prints[k] += np.bincount(family.rows[here], weights=term, minlength=functions.rows)
-    first, second = prints[0, kept], prints[1, kept]
+    first, second = (_fingerprints(functions, seed)[kept] for seed in range(2))
     order = np.lexsort((second, first))
     same = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
     shift = functions.constant
@@ -189,8 +178,35 @@ def _merge_twins(
         if upper[there] < upper[representative]:
             upper[representative], twin_upper[representative] = upper[there], there
     kept = kept[~dropped[kept]]
-    lower, upper = lower + shift, upper + shift
+    own = np.arange(functions.rows)
+    lower = np.where(twin_lower == own, program.lower, lower + shift)
+    upper = np.where(twin_upper == own, program.upper, upper + shift)
     return kept, lower[kept], upper[kept], twin_lower[kept], twin_upper[kept]
+
+
+def _fingerprints(functions: Functions, seed: int) -> np.ndarray:
+    """A 64-bit number per row that depends on every bit of its linear entries and its terms, but not on their order."""
+    salts = np.random.default_rng(seed).integers(2**63, size=functions.columns + len(functions.families) + 1, dtype=np.uint64)
+    linear = functions.linear.tocoo()
+    result = np.zeros(functions.rows, dtype=np.uint64)
+    np.add.at(result, linear.coords[0], _mixed(salts[linear.coords[1]], linear.data))
+    for family, salt in zip(functions.families, salts[functions.columns :], strict=False):
+        here = family.rows >= 0
+        term = np.full(int(here.sum()), salt)
+        for columns in family.columns[:, here]:
+            term = _mixed(term ^ salts[columns], 0.0)
+        for constants in family.constants[:, here]:
+            term = _mixed(term, constants)
+        np.add.at(result, family.rows[here], term)
+    return result
+
+
+def _mixed(bits: np.ndarray, values: np.ndarray | float) -> np.ndarray:
+    """One more number mixed into each hash: the finaliser of splitmix64."""
+    mixed = bits + np.uint64(0x9E3779B97F4A7C15) + np.atleast_1d(np.asarray(values, dtype=float) + 0.0).view(np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _constant_conflict(program: Program, rows: np.ndarray) -> str:

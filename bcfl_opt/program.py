@@ -4,6 +4,7 @@ first and second derivatives; every row and column knows the component it came f
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from bcfl_opt.derivatives import ShapeDerivatives, derivatives
 from bcfl_opt.errors import ModelError
 from bcfl_opt.shapes import Occurrences, Reader, Shape
 
+#: IPOPT takes a bound this large for none (its nlp_upper_bound_inf), and so do we.
+INFINITE = 1e19
+#: Coefficients that should cancel leave this much, relative to what was added up.
+CANCELLED = 1e-15
 #: Active components a nonlinear solver would silently ignore: refused by name instead.
 UNSUPPORTED = ("SOSConstraint", "Disjunct", "Disjunction", "LogicalConstraint", "Complementarity")
 
@@ -193,10 +198,15 @@ def program(model: BlockData) -> Program:
     lower: list[float] = []
     upper: list[float] = []
     for component in model.component_objects(Constraint, active=True, descend_into=True):
+        if component.is_reference():
+            continue  # another name for constraints that are met under their own
         for constraint in component.values():
             if not constraint.active:
                 continue
-            low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
+            try:
+                low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
+            except ValueError as error:
+                raise ModelError(f"constraint {constraint.name} cannot be read: {error}") from error
             if body is None:
                 continue
             constraints.append(constraint)
@@ -209,23 +219,50 @@ def program(model: BlockData) -> Program:
         (-np.inf if low is None else low, np.inf if high is None else high) for low, high in map(_bounds, variables)
     ]
     x_lower, x_upper = np.array(bounds, dtype=float).reshape(-1, 2).T
+    functions = _functions(reader, sense, len(constraints))
+    _refuse_infinite(functions, objective, constraints)
     return Program(
         model,
         sense,
         objective,
-        _functions(reader, sense, len(constraints)),
+        functions,
         variables,
-        x_lower.copy(),
-        x_upper.copy(),
+        np.where(x_lower <= -INFINITE, -np.inf, x_lower),
+        np.where(x_upper >= INFINITE, np.inf, x_upper),
         constraints,
-        np.array(lower, dtype=float),
-        np.array(upper, dtype=float),
+        _without_infinite(lower, -1),
+        _without_infinite(upper, 1),
     )
 
 
 def _bounds(variable: VarData) -> tuple[float | None, float | None]:
     low, high = variable.bounds
     return low, high
+
+
+def _without_infinite(bounds: list[float], sign: int) -> np.ndarray:
+    values = np.array(bounds, dtype=float)
+    return np.where(sign * values >= INFINITE, sign * np.inf, values)
+
+
+def _refuse_infinite(
+    functions: Functions, objective: ObjectiveData | None, constraints: Sequence[ConstraintData]
+) -> None:
+    """A NaN or an infinite number in the data would pass for a residual of 0 somewhere down the road."""
+    rows = [np.flatnonzero(~np.isfinite(functions.constant)), *_rows_with_infinite(functions)]
+    if not np.isfinite(functions.objective_constant) or not np.isfinite(functions.objective_linear).all():
+        rows.append(np.array([-1]))
+    for row in np.concatenate(rows)[:1].tolist():
+        component = objective if row < 0 else constraints[row]
+        kind = "objective" if row < 0 else "constraint"
+        raise ModelError(f"{kind} {getattr(component, 'name', '')} holds a number that is NaN or infinite; mend the data")
+
+
+def _rows_with_infinite(functions: Functions) -> Iterator[np.ndarray]:
+    linear = functions.linear
+    yield np.searchsorted(linear.indptr, np.flatnonzero(~np.isfinite(linear.data)), side="right") - 1
+    for family in functions.families:
+        yield family.rows[~np.isfinite(family.constants).all(axis=0)]
 
 
 def _functions(reader: Reader, sense: int, constraints: int) -> Functions:
@@ -237,6 +274,9 @@ def _functions(reader: Reader, sense: int, constraints: int) -> Functions:
     objective_linear = np.bincount(column[in_objective], weights=coefficient[in_objective], minlength=columns)
     entries = (coefficient[~in_objective], (row[~in_objective], column[~in_objective]))
     linear = sparse.coo_array(entries, shape=(constraints, columns)).tocsr()
+    if linear.nnz < len(entries[0]):  # 0.1 x + 0.2 x - 0.3 x is 0, not 6e-17 x
+        total = sparse.coo_array((np.abs(entries[0]), entries[1]), shape=linear.shape).tocsr()
+        linear.data[np.abs(linear.data) <= CANCELLED * total.data] = 0.0
     constant = np.asarray(reader.constant, dtype=float)
     families = [Family.of(shape, occurrences) for shape, occurrences in reader.terms.items()]
     if sense < 0:

@@ -46,6 +46,7 @@ _CONDITIONS = {
     Status.EVALUATION_ERROR: TerminationCondition.error,
     Status.NO_FREEDOM: TerminationCondition.error,
     Status.NOT_CERTIFIED: TerminationCondition.unknown,
+    Status.SADDLE: TerminationCondition.unknown,
     Status.UNKNOWN: TerminationCondition.unknown,
 }
 

@@ -14,7 +14,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pyomo.common.numeric_types import native_numeric_types
@@ -47,6 +47,14 @@ UNARY: dict[str, Callable[[float], float]] = {
 }
 
 Shape = tuple[Any, ...]
+Result = TypeVar("Result")
+
+#: Comparisons in an Expr_if: (Pyomo's class, strict) -> what the shape calls it.
+RELATIONS = {
+    ("InequalityExpression", False): "<=",
+    ("InequalityExpression", True): "<",
+    ("EqualityExpression", False): "==",
+}
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,6 +71,22 @@ class Occurrences:
         columns = np.asarray(self.columns, dtype=np.int64).reshape(count, -1).T
         constants = np.asarray(self.constants, dtype=float).reshape(count, -1).T
         return np.asarray(self.rows, dtype=np.int64), np.ascontiguousarray(columns), np.ascontiguousarray(constants)
+
+
+def deeply(function: Callable[..., Result], *arguments: Any) -> Result:
+    """The function's result, however deep it recurses over a deeply nested expression.
+
+    Recursion costs no C stack in Python 3.11+, so such an expression only needs a higher limit.
+    """
+    try:
+        return function(*arguments)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(1_000_000)
+        try:
+            return function(*arguments)
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 class Reader:
@@ -94,18 +118,12 @@ class Reader:
         row = len(self.constant)
         self.constant.append(0.0)
         self._component = component
-        try:
-            self._split(expression, row)
-        except RecursionError:
-            # Recursion costs no C stack in Python 3.11+, so a very deep expression only needs a higher limit.
-            limit = sys.getrecursionlimit()
-            sys.setrecursionlimit(1_000_000)
-            try:
-                self._forget(row)
-                self._split(expression, row)
-            finally:
-                sys.setrecursionlimit(limit)
+        deeply(self._read, expression, row)
         return row
+
+    def _read(self, expression: Any, row: int) -> None:
+        self._forget(row)
+        self._split(expression, row)
 
     def _forget(self, row: int) -> None:
         while self.row and self.row[-1] == row:
@@ -168,6 +186,9 @@ class Reader:
         shape = self._encode(node)
         if shape.__class__ is float:
             self.constant[row] += factor * shape
+            return
+        if not slots:  # only a condition on fixed variables can be written without any
+            self.constant[row] += factor * self._number(node)
             return
         occurrences = self.terms.get(shape)
         if occurrences is None:
@@ -263,12 +284,15 @@ class Reader:
         return ("/", self._operand(top), self._operand(bottom))
 
     def _encode_power(self, node: Any) -> Any:
-        base, exponent = self._encode(node.args[0]), self._encode(node.args[1])
+        exponent = self._encode(node.args[1])
+        if exponent == 0.0:
+            return 1.0  # before the base is encoded: what a shape does not hold must not become a slot or a constant of it
+        base = self._encode(node.args[0])
         if exponent.__class__ is float:
             if base.__class__ is float:
                 return self._power(base, exponent, node)
-            if exponent == 0.0:
-                return 1.0
+            if not math.isfinite(exponent):
+                raise ModelError(f"{self._place()}: the exponent of {node} is {exponent:g}; it must be finite")
             # The exponent is part of the shape: d x^2 = 2x, while a constant known only as a number would bring log x.
             return base if exponent == 1.0 else ("^", base, exponent)
         return ("^", self._operand(base), exponent)
@@ -300,12 +324,16 @@ class Reader:
         condition, yes, no = node.args
         if condition.__class__ is bool or not condition.is_potentially_variable():
             return self._encode(yes if value(condition) else no)
-        relations = {"InequalityExpression": "<=", "EqualityExpression": "=="}
-        relation = relations.get(type(condition).__name__)
+        branches = [self._operand(self._encode(part)) for part in (yes, no)]
+        kind = type(condition).__name__
+        if kind == "RangedExpression":  # low <= middle <= high: two conditions, one inside the other
+            low, middle, high = (self._operand(self._encode(part)) for part in condition.args)
+            first, second = (RELATIONS["InequalityExpression", bool(strict)] for strict in condition.strict)
+            return ("if" + first, low, middle, ("if" + second, middle, high, *branches), branches[1])
+        relation = RELATIONS.get((kind, bool(getattr(condition, "strict", False))))
         if relation is None:
             raise ModelError(f"{self._place()}: the condition {condition} is not a comparison of two expressions")
-        parts = [self._operand(self._encode(part)) for part in (*condition.args, yes, no)]
-        return ("if" + relation, *parts)
+        return ("if" + relation, *[self._operand(self._encode(part)) for part in condition.args], *branches)
 
     # ------------------------------------------------------------------ leaves
 

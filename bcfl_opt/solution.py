@@ -31,6 +31,7 @@ class Status(enum.Enum):
     NUMERICAL_FAILURE = "the solver gave up for numerical reasons"
     NOT_CERTIFIED = "the solver reports success, but the recomputed residuals do not hold"
     FOLLOWER_NOT_OPTIMAL = "the clients' own problems, solved exactly at these prices, have another answer"
+    SADDLE = "stationary, but no local optimum: the objective improves in a direction that the constraints allow"
     NO_CLIENTS = "no client can take part; the table of clients says why"
     NO_FREEDOM = "more equality constraints than free variables"
     INTERRUPTED = "interrupted by the user"

@@ -12,13 +12,16 @@ import numpy as np
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import Context, ConvexModel
-from bcfl_opt.errors import InputError, choice
-from bcfl_opt.follower import follower_gap
+from bcfl_opt.errors import InputError, ModelError, choice
+from bcfl_opt.follower import SPEED_LIMITS, follower_gap
 from bcfl_opt.solution import Quality, Solution, Status, clients_table
 
 if TYPE_CHECKING:
     import cvxpy as cp
     from pyomo.core.base.block import BlockData
+
+#: What the clients' table is made from.
+CLIENT_VALUES = ("training_time", "mining_time", "training_price", "mining_price")
 
 
 def solve(
@@ -85,6 +88,10 @@ def _solve_pyomo(
     name = context.problem if context else f"model {model.name}"
     if context is not None and not len(context.clients):
         return _nobody(context, "ipopt")
+    if context is not None:
+        for column in CLIENT_VALUES:
+            if model.component(column) is None and (context.prices is None or column.endswith("time")):
+                raise ModelError(_renamed(column))
     answer = solve_program(
         model,
         options=options,
@@ -113,10 +120,16 @@ def _solve_pyomo(
     )
     if context is not None:
         values = answer.client_values(context) if solved else None
-        solution = _with_clients(solution, context, values)
+        dropped = {limit: _without(model.component(limit), context) for limit in SPEED_LIMITS}
+        solution = _with_clients(solution, context, values, dropped)
     if solution.succeeded:
         answer.load()
     return dataclasses.replace(solution, timing={**solution.timing, "report": time.perf_counter() - begin})
+
+
+def _without(limit: Any, context: Context) -> list[Any]:
+    """Ids of the clients whose speed limit is not, or no longer, in the model."""
+    return [i for i in context.clients if limit is None or i not in limit or not limit[i].active]
 
 
 # ---------------------------------------------------------------------------------- CVXPY
@@ -139,11 +152,9 @@ def _solve_cvxpy(
     if isinstance(model, ConvexModel):
         values = None
         if solution.succeeded:
-            values = {
-                name: _column(model, name)
-                for name in ("training_time", "mining_time", "training_price", "mining_price")
-            }
-        solution = _with_clients(solution, model.context, values)
+            values = {name: _column(model, name) for name in CLIENT_VALUES}
+        dropped = {limit: list(model.context.clients) for limit in SPEED_LIMITS if limit not in model.constraints}
+        solution = _with_clients(solution, model.context, values, dropped)
     return solution
 
 
@@ -153,7 +164,7 @@ def _column(model: ConvexModel, name: str) -> np.ndarray:
         return np.broadcast_to(np.asarray(expression.value, dtype=float), (len(model.context.clients),))
     prices = model.context.prices
     if prices is None:
-        raise InputError(f"the model has no expression {name!r}, so the clients' table cannot be made; keep that name")
+        raise ModelError(_renamed(name))
     return prices.loc[model.context.clients, name].to_numpy()
 
 
@@ -162,13 +173,22 @@ def _column(model: ConvexModel, name: str) -> np.ndarray:
 
 def _nobody(context: Context, solver: str) -> Solution:
     solution = Solution(context.problem, solver, Status.NO_CLIENTS, Quality.NONE, None)
-    return _with_clients(solution, context, None)
+    return _with_clients(solution, context, None, {})
 
 
-def _with_clients(solution: Solution, context: Context, values: Mapping[str, np.ndarray] | None) -> Solution:
+def _renamed(name: str) -> str:
+    return f"the model has no {name!r} any more, so the clients' table cannot be made; keep that name"
+
+
+def _with_clients(
+    solution: Solution,
+    context: Context,
+    values: Mapping[str, np.ndarray] | None,
+    dropped: Mapping[str, list[Any]],
+) -> Solution:
     """Add the table of all the game's clients, and let the clients confirm their times where the model dropped that.
 
-    values : training_time, mining_time, training_price, mining_price of the model's clients; None if there are none.
+    values : CLIENT_VALUES of the model's clients; None if there are none. dropped : see :func:`follower_gap`.
     """
     game, ids = context.game, context.game.population.ids
     inside = ids.isin(context.clients) if len(context.clients) != len(ids) else np.ones(len(ids), dtype=bool)
@@ -176,7 +196,7 @@ def _with_clients(solution: Solution, context: Context, values: Mapping[str, np.
     if len(context.excluded):
         reason[~inside] = [context.excluded.get(i, "left out of the model") for i in ids[~inside]]
     columns = {}
-    for name in ("training_time", "mining_time", "training_price", "mining_price"):
+    for name in CLIENT_VALUES:
         columns[name] = np.full(len(ids), np.nan)
         if values is not None:
             columns[name][inside] = values[name]
@@ -187,12 +207,12 @@ def _with_clients(solution: Solution, context: Context, values: Mapping[str, np.
     solution = dataclasses.replace(solution, game=game, clients=clients)
     if values is None or not context.follower_optimal or solution.certificate is None:
         return solution
-    return _confirmed(solution, solution.certificate)
+    return _confirmed(solution, solution.certificate, dropped)
 
 
-def _confirmed(solution: Solution, certificate: Certificate) -> Solution:
+def _confirmed(solution: Solution, certificate: Certificate, dropped: Mapping[str, list[Any]]) -> Solution:
     assert solution.game is not None and solution.clients is not None
-    gap, client = follower_gap(solution.game, solution.clients)
+    gap, client = follower_gap(solution.game, solution.clients, dropped)
     where = {**certificate.where, "follower_gap": f"client {client!r}"}
     certificate = dataclasses.replace(certificate, follower_gap=gap, where=where)
     if certificate.holds():

@@ -54,7 +54,12 @@ def owner_model(game: Game, problem: str, response: str, budgets: str, screen: b
     names = ["training_time", "mining_time", *([] if theorem else ["training_payment"]), "mining_payment"]
     variables = {name: cp.Variable(len(mu), name=name) for name in names}
     t, s, b = variables["training_time"], variables["mining_time"], variables["mining_payment"]
+    with np.errstate(divide="ignore"):
+        spent_time = mu * np.sqrt(rho * mu / r_t)
     usual_t, usual_s = usual_times(mu, psi, deadline)
+    if budgets == "exhausted" and no_profit:
+        fits = spent_time < deadline
+        usual_t, usual_s = np.where(fits, spent_time, usual_t), np.where(fits, deadline - spent_time, usual_s)
     training, mining = Work(t, mu, rho, usual_t), Work(s, np.full_like(mu, psi), rho, usual_s)
     a = training.energy if theorem else variables["training_payment"]
     t.value, s.value = _start_times(game, kept)
@@ -94,8 +99,6 @@ def owner_model(game: Game, problem: str, response: str, budgets: str, screen: b
         },
         objective=cp.Maximize(owner_utility),
     )
-    with np.errstate(divide="ignore"):
-        spent_time = mu * np.sqrt(rho * mu / r_t)
     return Owner(model, mu, r_t, r_m, spent_time, training, mining, training_profit, mining_profit)
 
 

@@ -239,7 +239,9 @@ def disagreements_exhausted(game: bo.Game) -> list[str]:
             continue
         error = np.abs(table.to_numpy() / np.array(list(prices.values())) - 1)
         if not error.max() <= TOLERANCE:
-            lines.append(f"{route}: prices of client {table.index[error.max(axis=1).argmax()]} off by {error.max():.2g}")
+            lines.append(
+                f"{route}: prices of client {table.index[error.max(axis=1).argmax()]} off by {error.max():.2g}"
+            )
     return lines
 
 
@@ -248,9 +250,7 @@ def _performance(game: bo.Game, recruited: list[str]) -> float:
     return math.log1p(sum(c.mu for name, c in clients_of(game) if name in set(recruited)))
 
 
-def _compare(
-    route: str, solution: bo.Solution, reference: Mapping[str, float], constant: float = 0.0
-) -> Iterator[str]:
+def _compare(route: str, solution: bo.Solution, reference: Mapping[str, float], constant: float = 0.0) -> Iterator[str]:
     """The recruited clients against those of the reference, and the objective against constant + its sum.
 
     Relative to what is optimised: the sizes of the clients' terms, without the constant.

@@ -15,8 +15,7 @@ from bcfl_opt._pyomo_registration import register_when_pyomo_loads
 if TYPE_CHECKING:
     from bcfl_opt import closed_form as closed_form
     from bcfl_opt.certificate import Certificate as Certificate
-    from bcfl_opt.judging import CrossCheck as CrossCheck
-    from bcfl_opt.judging import cross_check as cross_check
+    from bcfl_opt.diagnose import explain as explain
     from bcfl_opt.errors import BcflOptError as BcflOptError
     from bcfl_opt.errors import InputError as InputError
     from bcfl_opt.errors import ModelError as ModelError
@@ -25,12 +24,13 @@ if TYPE_CHECKING:
     from bcfl_opt.exact import best_response as best_response
     from bcfl_opt.exact import equilibrium as equilibrium
     from bcfl_opt.game import Game as Game
+    from bcfl_opt.judging import CrossCheck as CrossCheck
+    from bcfl_opt.judging import cross_check as cross_check
     from bcfl_opt.population import Population as Population
     from bcfl_opt.solution import Quality as Quality
     from bcfl_opt.solution import Solution as Solution
     from bcfl_opt.solution import Status as Status
     from bcfl_opt.solving import solve as solve
-    from bcfl_opt.diagnose import explain as explain
 
 __version__ = "0.1.0"
 

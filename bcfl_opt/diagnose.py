@@ -106,7 +106,9 @@ def _context(subject: Any) -> Context | None:
         answer = subject._warm_start
         return getattr(answer.program.model, "bcfl", None) if answer is not None else _of_table(subject)
     if not any(kind.__module__.startswith("pyomo") for kind in type(subject).__mro__):
-        raise InputError(f"explain takes a Pyomo model, a model of bcfl_opt.models or a Solution, not {type(subject).__name__}")
+        raise InputError(
+            f"explain takes a Pyomo model, a model of bcfl_opt.models or a Solution, not {type(subject).__name__}"
+        )
     return getattr(subject, "bcfl", None)
 
 
@@ -208,5 +210,7 @@ def _undefined(model: BlockData) -> tuple[str, ...]:
                 row = int(family.rows[k])
                 place = f"constraint {read.constraints[row].name}" if row >= 0 else "the objective"
                 at = ", ".join(f"{read.variables[c].name} = {x[c]:.6g}" for c in family.columns[:, k])
-                sentences.append(f"{place} has a term without a finite value at {at}; start elsewhere or bound the variable")
+                sentences.append(
+                    f"{place} has a term without a finite value at {at}; start elsewhere or bound the variable"
+                )
     return tuple(sentences)

@@ -203,11 +203,8 @@ def _residuals(
 def _solution(
     game: Game, problem: str, clients: pd.DataFrame, objective: float, certificate: Certificate | None, begin: float
 ) -> Solution:
-    if certificate is None:
-        status = Status.NO_CLIENTS
-    else:
-        status = Status.SOLVED if certificate.holds() else Status.NOT_CERTIFIED
-    solved = status is Status.SOLVED
+    solved = certificate is not None and certificate.holds()
+    status = Status.SOLVED if solved else Status.NO_CLIENTS if certificate is None else Status.NOT_CERTIFIED
     return Solution(
         problem=problem,
         solver="exact",

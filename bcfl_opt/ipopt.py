@@ -14,7 +14,8 @@ from typing import Any, TextIO
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from bcfl_opt.errors import InputError, SolverMissingError
+from bcfl_opt.errors import SolverMissingError
+from bcfl_opt.ipopt_options import validated
 from bcfl_opt.presolve import Multipliers, Presolved
 from bcfl_opt.program import Functions
 from bcfl_opt.solution import Status
@@ -30,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "acceptable_iter": 0,
     "max_iter": 3000,
     "sb": "yes",
+    "option_file_name": "",  # an ipopt.opt that lies in the working directory is none of our business
 }
 
 #: IPOPT's return code -> status. Where the code leaves the matter open, the certificate decides (see solving.py).
@@ -54,7 +56,10 @@ STATUSES = {
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What IPOPT left behind: a point and multipliers of the programme as written, whatever they are worth."""
+    """What IPOPT left behind: a point and multipliers of the programme as written, whatever they are worth.
+
+    history : by iteration, what :data:`bcfl_opt.solution.HISTORY_COLUMNS` names; of the objective that is minimised.
+    """
 
     status: Status
     detail: str
@@ -63,6 +68,7 @@ class Outcome:
     iterations: int
     log: str
     seconds: float
+    history: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -120,29 +126,38 @@ def run(
     that they arrive in notebooks and captured streams alike, and none is lost.
     """
     begin = time.perf_counter()
-    functions, n = presolved.functions, len(x)
+    n = len(x)
+    functions: Functions | _WithIdleVariable = presolved.functions
     low, high = presolved.x_lower, presolved.x_upper
     x = np.clip(x, low, high)
     if not n or np.all(low == high):
         return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
     cyipopt = _cyipopt()
-    settings = {**DEFAULTS, "print_level": 0, **(options or {})}
+    idle = int(_ignores_objective(presolved))
+    if idle:
+        functions = _WithIdleVariable(functions)
+        x, low, high = np.append(x, 0.5), np.append(low, 0.0), np.append(high, 1.0)
+    settings = {**DEFAULTS, **validated(options or {})}
+    # The terminal is ours: how much IPOPT says goes for its log, and the streams pass that on.
+    level = settings.pop("print_level", 5)
+    settings["print_level"] = 0
     if time_limit is not None:
         settings["max_wall_time"] = float(time_limit)
     multipliers: dict[str, Any] = {}
     if warm_start is not None:
         rows, z_lower, z_upper = presolved.reduce(warm_start)
-        multipliers = {"lagrange": rows, "zl": z_lower, "zu": z_upper}
+        zero = np.zeros(idle)
+        multipliers = {"lagrange": rows, "zl": np.append(z_lower, zero), "zu": np.append(z_upper, zero)}
         for name, number in _WARM.items():
             settings.setdefault(name, number)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ipopt.log"
         if log or streams:
             settings.setdefault("output_file", str(path))
-            settings.setdefault("file_print_level", 5)
+            settings.setdefault("file_print_level", level)
         callbacks = _Callbacks(functions, _Tail(path, streams) if streams else None)
         problem = cyipopt.Problem(
-            n=n,
+            n=len(x),
             m=len(presolved.kept),
             problem_obj=callbacks,
             lb=low,
@@ -152,9 +167,9 @@ def run(
         )
         if scaling is not None and "nlp_scaling_method" not in settings:
             settings["nlp_scaling_method"] = "user-scaling"
-            problem.set_problem_scaling(scaling.objective, scaling.x, scaling.g)
+            problem.set_problem_scaling(scaling.objective, np.append(scaling.x, np.ones(idle)), scaling.g)
         for name, setting in settings.items():
-            _set_option(problem, name, setting)
+            problem.add_option(name, setting)
         with _threads().limit(limits=1), np.errstate(all="ignore"):
             x, info = problem.solve(x, **multipliers)
         problem.close()
@@ -167,11 +182,16 @@ def run(
     return Outcome(
         STATUSES.get(code, Status.UNKNOWN),
         f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else "",
-        np.asarray(x, dtype=float),
-        presolved.restore(*(np.asarray(info[key], dtype=float) for key in ("mult_g", "mult_x_L", "mult_x_U"))),
+        np.asarray(x, dtype=float)[:n],
+        presolved.restore(
+            np.asarray(info["mult_g"], dtype=float),
+            np.asarray(info["mult_x_L"], dtype=float)[:n],
+            np.asarray(info["mult_x_U"], dtype=float)[:n],
+        ),
         callbacks.iterations,
         text,
         time.perf_counter() - begin,
+        tuple(callbacks.history),
     )
 
 
@@ -187,14 +207,51 @@ _WARM: dict[str, Any] = {
 }
 
 
+def _ignores_objective(presolved: Presolved) -> bool:
+    """Would IPOPT stop at any feasible point? It does where equality rows are as many as free variables: a square system.
+
+    It need not be one (rows may repeat one another, a variable may be in none), so an objective still counts.
+    """
+    functions = presolved.functions
+    free = np.count_nonzero(presolved.x_lower < presolved.x_upper)
+    equal = np.count_nonzero(presolved.lower == presolved.upper)
+    has_objective = bool(functions.objective_linear.any()) or any((f.rows < 0).any() for f in functions.families)
+    return bool(free == equal) and has_objective
+
+
+class _WithIdleVariable:
+    """The same functions of one more variable, the last, which does nothing but make a square system not square."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self.jacobian_rows, self.jacobian_columns = functions.jacobian_rows, functions.jacobian_columns
+        self.hessian_rows, self.hessian_columns = functions.hessian_rows, functions.hessian_columns
+
+    def objective(self, x: np.ndarray) -> float:
+        return self._functions.objective(x[:-1])
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        return np.append(self._functions.gradient(x[:-1]), 0.0)
+
+    def constraints(self, x: np.ndarray) -> np.ndarray:
+        return self._functions.constraints(x[:-1])
+
+    def jacobian(self, x: np.ndarray) -> np.ndarray:
+        return self._functions.jacobian(x[:-1])
+
+    def hessian(self, x: np.ndarray, multipliers: np.ndarray, objective_factor: float) -> np.ndarray:
+        return self._functions.hessian(x[:-1], multipliers, objective_factor)
+
+
 class _Callbacks:
     """cyipopt's protocol over :class:`~bcfl_opt.program.Functions`."""
 
-    def __init__(self, functions: Functions, tail: _Tail | None) -> None:
+    def __init__(self, functions: Functions | _WithIdleVariable, tail: _Tail | None) -> None:
         self.objective: Callable[[np.ndarray], float] = functions.objective
         self.gradient, self.constraints = functions.gradient, functions.constraints
         self.jacobian, self.hessian = functions.jacobian, functions.hessian
         self.iterations, self.tail = 0, tail
+        self.history: list[tuple[float, ...]] = []
         self._functions = functions
 
     def jacobianstructure(self) -> tuple[np.ndarray, np.ndarray]:
@@ -203,8 +260,22 @@ class _Callbacks:
     def hessianstructure(self) -> tuple[np.ndarray, np.ndarray]:
         return self._functions.hessian_rows, self._functions.hessian_columns
 
-    def intermediate(self, mode: int, iteration: int, *_: float) -> bool:
+    def intermediate(
+        self,
+        mode: int,
+        iteration: int,
+        objective: float,
+        primal: float,
+        dual: float,
+        barrier: float,
+        step_norm: float,
+        regularisation: float,
+        dual_length: float,
+        primal_length: float,
+        trials: int,
+    ) -> bool:
         self.iterations = iteration
+        self.history.append((iteration, objective, primal, dual, barrier, primal_length))
         if self.tail is not None:
             self.tail.read()
         return True
@@ -244,24 +315,6 @@ def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Out
     status = Status.SOLVED if holds else Status.INFEASIBLE
     detail = "" if holds else "every variable is fixed, and a constraint does not hold there"
     return Outcome(status, detail, x, multipliers, 0, "", time.perf_counter() - begin)
-
-
-def _set_option(problem: Any, name: str, setting: Any) -> None:
-    if isinstance(setting, bool):
-        setting = "yes" if setting else "no"
-    elif isinstance(setting, np.generic):
-        setting = setting.item()
-    if isinstance(setting, int) and name in DEFAULTS and isinstance(DEFAULTS[name], float):
-        setting = float(setting)
-    try:
-        problem.add_option(name, setting)
-    except TypeError as error:
-        try:
-            problem.add_option(name, float(setting))
-        except (TypeError, ValueError):
-            raise InputError(
-                f"IPOPT refuses the option {name} = {setting!r}: unknown name or unsuitable value"
-            ) from error
 
 
 def _cyipopt() -> Any:

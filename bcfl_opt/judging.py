@@ -1,4 +1,4 @@
-"""Do paper, numerics and exact answers agree, and if not, why not? ``cross_check``: verdicts computed, never written down."""
+"""Do paper, numerics and exact answers agree, and if not, why not? ``cross_check``: verdicts are computed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ import pandas as pd
 
 from bcfl_opt import closed_form, exact
 from bcfl_opt.game import Game
-from bcfl_opt.participation import response_bounds
 from bcfl_opt.population import Population, id_text
 from bcfl_opt.programmes import LIMITED, PRINTED, WITH_LIMITS, Programme, programmes
+from bcfl_opt.reasons import (
+    AGREEMENT,
+    Finding,
+    only_point,
+    or_too_fast,
+    why_3_1,
+    why_3_1_with_caps,
+    why_16,
+    why_at_most,
+)
 from bcfl_opt.solution import Solution
 
 if TYPE_CHECKING:
     from bcfl_opt.program import Program
-
-#: Two values are the same number if they differ by no more than this, relative as :meth:`Programme.relative` says.
-AGREEMENT = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class CrossCheck:
     """The paper's closed forms judged against exact answers and two solvers.
 
-    table : one row per theorem x reading: theorem, reading, clients (how many are judged; the others are left out of the
-        programme with a reason in ``clients``), paper_value (the objective at the closed form's point), ipopt and
+    table : one row per theorem x reading: theorem, reading, clients (how many are judged; the others are left out of
+        the programme with a reason in ``clients``), paper_value (the objective at the closed form's point), ipopt and
         clarabel (numeric optima), exact, gap (how much better the exact optimum is, relative; for misreports, how much
         of the largest training cap a lie gains), primal and stationarity (the closed form's own residuals, with the
         multipliers that make it look best), verdict, reason (only what was checked at this point).
@@ -45,7 +51,7 @@ class CrossCheck:
 
     @property
     def agrees(self) -> bool:
-        """Does every solve agree with the exact answer to 1e-6, relative, or with its word that no client can take part?"""
+        """Does every solve agree with the exact answer to 1e-6, relative, or with it that no client can take part?"""
         same = self.solves["succeeded"] & (self.solves["relative_gap"].abs() <= AGREEMENT)
         nobody = (self.solves["status"] == "no_clients") & self.solves["exact"].isna()
         return bool((same | nobody).all())
@@ -77,18 +83,6 @@ class CrossCheck:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Finding:
-    """What putting a point into its programme showed; reasons may rest on this and on nothing else.
-
-    kind : "optimal", "worse" or "infeasible". clients : ids judged. falls : does the objective fall in every variable?
-    """
-
-    kind: str
-    clients: list[Any]
-    falls: bool
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class _Reading:
     """One way to read a theorem: the programme it should solve, and the point it proposes."""
 
@@ -96,7 +90,7 @@ class _Reading:
     reading: str
     programme: str
     point: pd.DataFrame
-    reason: Callable[[_Finding], str]
+    reason: Callable[[Finding], str]
     corrected: bool = True
 
 
@@ -114,7 +108,7 @@ def cross_check(game: Game, prices: pd.DataFrame | None = None) -> CrossCheck:
     others.
     """
     prices = game.checked_prices(closed_form.theorem_3_2(game) if prices is None else prices)
-    game.caps  # computed once, shared by the games made from this one
+    _ = game.caps  # computed once, shared by the games made from this one
     as_printed, limited = _without_speed_limits(game), bool(np.isfinite(game.population.max_speed).any())
     solved = programmes(as_printed, prices, PRINTED)
     readings = _readings(as_printed, prices)
@@ -145,25 +139,31 @@ def _readings(game: Game, prices: pd.DataFrame) -> list[_Reading]:
     spent = "Problem {}, theorem response, budgets exhausted"
     most = "Problem {}, theorem response, budgets at most"
     return [
-        _Reading("Theorem 3.1", "Problem 1 as printed", "Problem 1", times, _why_3_1(game, prices)),
+        _Reading("Theorem 3.1", "Problem 1 as printed", "Problem 1", times, why_3_1(game, prices)),
         _Reading(
             "Theorem 3.1",
             "client also faces the reward caps",
             "Problem 1 with reward caps",
             times,
-            _why_3_1_with_caps(game, prices),
+            why_3_1_with_caps(game, prices),
         ),
-        _Reading("Theorem 3.2", "(16) as printed, caps spent", spent.format(2), printed, _why_16(game, printed), False),
-        _Reading("Theorem 3.2", "corrected, caps spent", spent.format(2), corrected, _only_point("both caps spent")),
-        _Reading("Theorem 3.2", "corrected, caps at most", most.format(2), corrected, _why_at_most(game, corrected)),
+        _Reading("Theorem 3.2", "(16) as printed, caps spent", spent.format(2), printed, why_16(game, printed), False),
+        _Reading("Theorem 3.2", "corrected, caps spent", spent.format(2), corrected, only_point("both caps spent")),
+        _Reading(
+            "Theorem 3.2",
+            "corrected, caps at most",
+            most.format(2),
+            corrected,
+            why_at_most(game, corrected, spends_both=True),
+        ),
         _Reading(
             "Theorem 4.1",
             "training cap spent, utility 0",
             spent.format(3),
             theorem_4_1,
-            _only_point("the training cap spent and utility 0"),
+            only_point("the training cap spent and utility 0"),
         ),
-        _Reading("Theorem 4.1", "caps at most", most.format(3), theorem_4_1, _why_at_most(game, theorem_4_1)),
+        _Reading("Theorem 4.1", "caps at most", most.format(3), theorem_4_1, why_at_most(game, theorem_4_1)),
     ]
 
 
@@ -172,11 +172,11 @@ def _readings_with_limits(game: Game, prices: pd.DataFrame) -> list[_Reading]:
     times = closed_form.theorem_3_1(game, prices)[["training_time", "mining_time", "reason"]]
     corrected = closed_form.theorem_3_2(game)
     title = "Problem 2, theorem response, budgets at most" + WITH_LIMITS
-    why_3_1 = _or_too_fast(game, prices, _why_3_1(game, prices))
-    why_3_2 = _or_too_fast(game, corrected, _why_at_most(game, corrected))
+    limited_3_1 = or_too_fast(game, prices, why_3_1(game, prices))
+    limited_3_2 = or_too_fast(game, corrected, why_at_most(game, corrected, spends_both=True))
     return [
-        _Reading("Theorem 3.1", "clients with speed limits", "Problem 1" + WITH_LIMITS, times, why_3_1),
-        _Reading("Theorem 3.2", "corrected, clients with speed limits", title, corrected, why_3_2),
+        _Reading("Theorem 3.1", "clients with speed limits", "Problem 1" + WITH_LIMITS, times, limited_3_1),
+        _Reading("Theorem 3.2", "corrected, clients with speed limits", title, corrected, limited_3_2),
     ]
 
 
@@ -221,8 +221,16 @@ def _judge(reading: _Reading, programme: Programme) -> dict[str, Any]:
         kind, verdict = "infeasible", _violated(read, x)
     else:
         kind, verdict = _verdict(value, programme.exact, gap)
-    finding = _Finding(kind, clients, bool((read.functions.gradient(x) > 0).all()))
+    finding = Finding(kind, clients, _gradient(read, x))
     return {**row, "verdict": verdict, "reason": reading.reason(finding)}
+
+
+def _gradient(read: Program, x: np.ndarray) -> dict[str, pd.Series]:
+    """Component name -> derivative of the objective, as the user wrote it, by client."""
+    slopes: dict[str, dict[Any, float]] = {}
+    for variable, slope in zip(read.variables, read.sense * read.functions.gradient(x), strict=True):
+        slopes.setdefault(variable.parent_component().name, {})[variable.index()] = float(slope)
+    return {name: pd.Series(numbers) for name, numbers in slopes.items()}
 
 
 NOBODY = "no verdict: no client can take part"
@@ -268,120 +276,6 @@ def _with_corrections(readings: Sequence[_Reading], judged: list[dict[str, Any]]
     return judged
 
 
-# ---------------------------------------------------------------------------------- the reasons
-
-
-def _why_3_1(game: Game, prices: pd.DataFrame) -> Callable[[_Finding], str]:
-    theorem = closed_form.theorem_3_1(game, prices)
-
-    def why(finding: _Finding) -> str:
-        point = theorem.loc[finding.clients]
-        rho = pd.Series(game.population.energy_coefficient, index=game.population.ids).loc[finding.clients]
-        holds = 3 * point["training_price"] <= (point["mining_price"] + 2 * rho * point["mining_speed"] ** 3) * (
-            1 + 1e-9
-        )
-        alone = int((point["optimal"] & ~holds).sum())
-        text = f"3 p_t <= p_m + 2 rho q_m^3 holds for {int(holds.sum())} of {len(point)} clients" + (
-            f", and {alone} more have no other feasible point" if alone else ""
-        )
-        if finding.kind != "worse" or point["optimal"].all():
-            return text
-        return (
-            f"{text}; elsewhere longer training pays, and Appendix A misses it: its derivative of the Lagrangian drops the "
-            "revenue, and Case 1, the interior optimum, is dismissed"
-        )
-
-    return why
-
-
-def _why_3_1_with_caps(game: Game, prices: pd.DataFrame) -> Callable[[_Finding], str]:
-    bounds = response_bounds(game, prices, reward_caps=True)
-    room = np.minimum(bounds.training_high, game.deadline - bounds.mining_low) - bounds.training_low
-    best = exact.best_response(game, prices, reward_caps=True).clients
-    theorem = closed_form.theorem_3_1(game, prices)
-    assert best is not None
-    table = pd.DataFrame(
-        {
-            "single": room <= AGREEMENT * game.deadline,
-            "longer": best["training_time"] > theorem["training_time"] * (1 + AGREEMENT),
-            "overpaid": theorem["mining_time"] * theorem["mining_price"] > game.caps["mining_cap"] * (1 + AGREEMENT),
-        },
-        index=game.population.ids,
-    )
-
-    def why(finding: _Finding) -> str:
-        counts = table.loc[finding.clients].sum()
-        of = f"of {len(finding.clients)} clients"
-        if finding.kind == "infeasible" and counts["overpaid"]:
-            return f"(12) mines until the deadline, beyond what the mining cap pays for {counts['overpaid']} {of}"
-        if finding.kind == "worse" and counts["longer"]:
-            return f"longer training than the theorem's pays, within the caps, for {counts['longer']} {of}"
-        if finding.kind == "optimal" and counts["single"] == len(finding.clients):
-            return "the training caps leave no training time but the theorem's"
-        if finding.kind == "optimal":
-            return (
-                f"the caps leave {counts['single']} {of} no other training time; longer training does not pay the rest"
-            )
-        return ""
-
-    return why
-
-
-def _why_16(game: Game, printed: pd.DataFrame) -> Callable[[_Finding], str]:
-    ids = game.population.ids
-    mu, rho = game.population.training_cycles, pd.Series(game.population.energy_coefficient, index=ids)
-    reward = printed["mining_price"] * (game.deadline - mu * np.cbrt(rho / printed["training_price"]))
-    off = (reward - game.caps["mining_cap"]).abs()
-
-    def why(finding: _Finding) -> str:
-        if finding.kind == "optimal" and (rho.loc[finding.clients] == 1).all():
-            return "every rho is 1, where the printed (16) and the corrected one are the same"
-        left = float(off.loc[finding.clients].max())
-        return (
-            f"(16) prints (rho mu)^(3/2) where (14) with equality gives rho^(1/2) mu^(3/2); the mining reward misses its cap by "
-            f"up to {left:.4g}" + (", which is too little to count" if finding.kind == "optimal" else "")
-        )
-
-    return why
-
-
-def _why_at_most(game: Game, prices: pd.DataFrame) -> Callable[[_Finding], str]:
-    """Payments of the owner's theorem against the least that recruit the same clients."""
-    theorem, equilibrium = closed_form.theorem_3_1(game, prices), exact.equilibrium(game).clients
-    assert equilibrium is not None
-    paid = theorem["training_time"] * theorem["training_price"] + theorem["mining_time"] * theorem["mining_price"]
-    least = equilibrium["training_reward"] + equilibrium["mining_reward"]
-
-    def why(finding: _Finding) -> str:
-        pays, needed = float(paid.loc[finding.clients].sum()), float(least.loc[finding.clients].sum())
-        if finding.kind == "optimal":
-            return f"the least that recruits these clients within the caps is {needed:.6g}, and it pays {pays:.6g}"
-        if finding.kind != "worse":
-            return ""
-        text = f"it pays {pays:.6g} where {needed:.6g} recruits the same clients"
-        return text + ("; the owner's utility falls in every one of its prices" if finding.falls else "")
-
-    return why
-
-
-def _only_point(what: str) -> Callable[[_Finding], str]:
-    """Two equations for the two prices of a client."""
-    return lambda finding: f"{what}: two equations leave nothing to choose" if finding.kind == "optimal" else ""
-
-
-def _or_too_fast(game: Game, prices: pd.DataFrame, otherwise: Callable[[_Finding], str]) -> Callable[[_Finding], str]:
-    speeds = closed_form.theorem_3_1(game, prices)[["training_speed", "mining_speed"]]
-    fast = speeds.gt(game.population.max_speed * (1 + AGREEMENT), axis=0).any(axis=1)
-
-    def why(finding: _Finding) -> str:
-        over = int(fast.loc[finding.clients].sum())
-        if finding.kind == "infeasible" and over:
-            return f"the formulas ignore max_speed, which {over} of {len(finding.clients)} clients would exceed"
-        return otherwise(finding)
-
-    return why
-
-
 # ---------------------------------------------------------------------------------- clients that optimise
 
 
@@ -424,7 +318,7 @@ def _open_response(game: Game, theorem: str, prices: pd.DataFrame, equilibrium: 
             "reason": f"at these prices that client trains for {clients.at[client, 'training_time']:.4g}, where "
             f"Theorem 3.1 has it train for {times[client]:.4g}",
         }
-    kind, verdict = _verdict(value, optimum, gap)
+    _, verdict = _verdict(value, optimum, gap)
     paid = float(clients[["training_reward", "mining_reward"]].to_numpy().sum())
     energy, least = float(clients["energy_cost"].sum()), float(best["energy_cost"].sum())
     reason = f"it pays {paid:.6g} for energy that costs {energy:.6g}; {least:.6g} recruits the same clients"

@@ -20,7 +20,8 @@ from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
 from bcfl_opt.convexity import is_convex
 from bcfl_opt.infeasibility import linear_conflict
-from bcfl_opt.kkt import certify
+from bcfl_opt.ipopt_options import validated
+from bcfl_opt.kkt import certify, coefficient_sizes
 from bcfl_opt.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.program import Program, program
 from bcfl_opt.second_order import descent_direction
@@ -34,6 +35,8 @@ RELAXED: tuple[dict[str, Any], ...] = (
 )
 #: How often a stationary point that is no local optimum is left along a direction in which the objective improves.
 ESCAPES = 3
+#: Coefficients below this are scaled up.
+TINY = 1e-3
 #: Stops that another attempt would only repeat.
 FINAL = (Status.TIME_LIMIT, Status.INTERRUPTED, Status.NO_FREEDOM, Status.UNBOUNDED)
 
@@ -53,6 +56,7 @@ class Answer:
     log: str
     timing: Mapping[str, float]
     provenance: Mapping[str, Any]
+    history: tuple[tuple[float, ...], ...] = ()
 
     @property
     def objective(self) -> float:
@@ -129,11 +133,12 @@ def solve_program(
     unit : what counts as small in this model, see :func:`bcfl_opt.kkt.certify`.
     """
     begin = time.perf_counter()
+    options = validated(options or {})
     with PauseGC():  # reading makes many small objects, none of them garbage
         read = program(model)
     reduced = presolve(read)
     timing = {"read": time.perf_counter() - begin}
-    provenance: dict[str, Any] = {"versions": ipopt.versions(), "options": dict(options or {}), "attempts": []}
+    provenance: dict[str, Any] = {"versions": ipopt.versions(), "options": options, "attempts": []}
     if reduced.conflict:
         return Answer(
             read,
@@ -149,23 +154,28 @@ def solve_program(
             provenance,
         )
     x, multipliers = read.start(), None
+    sizes = None if unit == 1.0 else np.where(x != 0, np.abs(x), 1.0)  # a game's model starts at a representative point
     if warm_start is not None:
         x, multipliers = _from_previous(warm_start, read, x)
     convex = is_convex(read, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
     attempts = _attempts(reduced, x, unit, convex)
     escapes = 0
+    tried: list[Any] = []
     while attempts:
         attempt, scaling = attempts.pop(0)
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
-        settings = {**attempt, **(options or {})}
+        settings = {**attempt, **options}
+        if (settings, id(scaling)) in tried:
+            continue  # the user's options leave nothing of what sets this attempt apart
+        tried.append((settings, id(scaling)))
         outcome = ipopt.run(
             reduced, x, options=settings, warm_start=multipliers, time_limit=left, streams=streams, scaling=scaling
         )
         provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()
-        certificate = certify(read, outcome.x, outcome.multipliers, convex=convex, unit=unit)
+        certificate = certify(read, outcome.x, outcome.multipliers, convex=convex, unit=unit, sizes=sizes)
         answer = _judged(read, reduced, outcome, certificate, timing, provenance)
         downhill = None
         if answer.status is Status.SOLVED and not convex:
@@ -178,6 +188,7 @@ def solve_program(
                 step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))
                 x, multipliers = outcome.x + step * downhill / np.abs(downhill).max(), None
                 attempts.insert(0, (attempt, scaling))
+                tried.pop()
         if best is None or answer.status is Status.SOLVED:
             best = answer
         if len(provenance["attempts"]) == 1 and answer.status not in (Status.SOLVED, Status.SADDLE):
@@ -185,7 +196,8 @@ def solve_program(
             conflict = linear_conflict(read)
             if conflict:
                 return dataclasses.replace(answer, status=Status.INFEASIBLE, detail=conflict)
-        if answer.status is Status.SOLVED or answer.status in FINAL or (options and set(attempt) & set(options)):
+        final = answer.status in FINAL or (answer.status is Status.ITERATION_LIMIT and "max_iter" in options)
+        if answer.status is Status.SOLVED or final:
             break
     assert best is not None
     return best
@@ -202,7 +214,8 @@ def _attempts(
     mean a millionth of what counts as small in this game.
     """
     if unit == 1.0:
-        return [({}, None), *((options, None) for options in RELAXED)]
+        raised = _raised(reduced, x)
+        return [({}, raised), *((options, raised) for options in RELAXED)]
     tolerance = float(np.clip(1e-6 * unit, 1e-14, 1e-9))
     tight = dict.fromkeys(("tol", "compl_inf_tol", "constr_viol_tol"), tolerance)
     with np.errstate(all="ignore"):
@@ -212,6 +225,25 @@ def _attempts(
     own: list[tuple[dict[str, Any], ipopt.Scaling | None]] = [(tight, None), ({**tight, "mu_init": 1e-2}, natural)]
     relaxed = [({**tight, **options}, natural) for options in RELAXED]
     return [*(own if convex else own[::-1]), *relaxed]
+
+
+def _raised(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:
+    """Factors that raise an objective or rows with tiny coefficients, which IPOPT's absolute tolerances would pass over.
+
+    What IPOPT's own scaling would do, which this one replaces, comes on top: gradients above 100 at the start are lowered.
+    None where no coefficient is tiny.
+    """
+    functions = reduced.functions
+    raising = 1.0 / np.minimum(coefficient_sizes(functions), 1.0)
+    if not raising.max() > 1.0 / TINY:
+        return None
+    with np.errstate(all="ignore"):
+        steep = np.append(
+            abs(functions.jacobian_matrix(x)).max(axis=1).toarray().ravel(),
+            np.abs(functions.gradient(x)).max(initial=0.0),
+        )
+        factor = raising * np.minimum(1.0, 100.0 / np.fmax(np.nan_to_num(steep * raising), 100.0))
+    return ipopt.Scaling(float(factor[-1]), np.ones(len(x)), factor[:-1])
 
 
 def _judged(
@@ -224,7 +256,8 @@ def _judged(
 ) -> Answer:
     """The certificate decides: a point that holds is solved whatever IPOPT says of it, and one that does not is not."""
     status, detail = outcome.status, outcome.detail
-    finite = bool(np.isfinite(outcome.x).all())
+    with np.errstate(all="ignore"):
+        finite = bool(np.isfinite(outcome.x).all() and np.isfinite(read.functions.objective(outcome.x)))
     if finite and certificate.holds():
         status, detail = Status.SOLVED, ""
     elif status is Status.SOLVED:
@@ -249,6 +282,7 @@ def _judged(
         outcome.log,
         timing,
         provenance,
+        tuple((k, read.sense * objective, *rest) for k, objective, *rest in outcome.history),
     )
 
 
@@ -259,7 +293,8 @@ def _from_previous(previous: Answer, read: Program, x: np.ndarray) -> tuple[np.n
     def key(item: ComponentData) -> Any:
         return id(item) if same else item.name
 
-    if previous.multipliers is None:
+    old = previous.multipliers
+    if old is None or not all(np.isfinite(values).all() for values in (previous.x, old.rows, old.x_lower, old.x_upper)):
         return x, None
     places = {key(variable): k for k, variable in enumerate(previous.program.variables)}
     columns = np.array([places.get(key(variable), -1) for variable in read.variables], dtype=np.int64)
@@ -269,7 +304,6 @@ def _from_previous(previous: Answer, read: Program, x: np.ndarray) -> tuple[np.n
     def taken(values: np.ndarray, where: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
         return np.where(where >= 0, values[where], otherwise) if len(values) else otherwise
 
-    old = previous.multipliers
     zero = np.zeros(len(columns))
     return taken(previous.x, columns, x), Multipliers(
         taken(old.rows, rows, np.zeros(len(rows))),

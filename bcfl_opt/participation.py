@@ -37,7 +37,7 @@ def response_bounds(game: Game, prices: pd.DataFrame, *, reward_caps: bool = Fal
     psi = game.mining_cycles
     p_t, p_m = prices["training_price"].to_numpy(), prices["mining_price"].to_numpy()
     n = len(game)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # a cap of 0 at a price of 0 is 0 / 0
         t_low = mu * np.maximum(np.cbrt(rho / p_t), 1 / q)
         s_low = psi * np.maximum(np.cbrt(rho / p_m), 1 / q)
         t_high = game.caps["training_cap"].to_numpy() / p_t if reward_caps else np.full(n, np.inf)
@@ -91,6 +91,7 @@ def screen_recruitment(game: Game, *, exhausted: bool = False, theorem: bool = F
     bounds = recruitment_bounds(game)
     reason = np.full(len(game), "", dtype=object)
     _too_late(reason, game, bounds, "within its reward caps")
+    _name_the_limits(reason, game, bounds)
     if exhausted and theorem:
         mu, rho, q = game.population.training_cycles, game.population.energy_coefficient, game.population.max_speed
         cap = game.caps["training_cap"].to_numpy()
@@ -107,6 +108,25 @@ def screen_recruitment(game: Game, *, exhausted: bool = False, theorem: bool = F
         what = f"negative Shapley share (Shapley value {value[k]:.6g})" if shares.negative[k] else "Shapley share 0"
         reason[k] = f"not recruited: {what}, so it cannot be paid for training"
     return pd.Series(reason, index=game.population.ids, name="reason", dtype=object)
+
+
+def _name_the_limits(reason: np.ndarray, game: Game, bounds: TimeBounds) -> None:
+    """Which limit sets the least times of a client that cannot be recruited, and which cap would mend it alone."""
+    mu, rho, q = game.population.training_cycles, game.population.energy_coefficient, game.population.max_speed
+    for k in np.flatnonzero(reason != ""):
+        parts = []
+        for task, cycles, low, other in (
+            ("training", mu[k], bounds.training_low[k], bounds.mining_low[k]),
+            ("mining", game.mining_cycles, bounds.mining_low[k], bounds.training_low[k]),
+        ):
+            left = game.deadline - other  # what the other task leaves
+            if low <= cycles / q[k]:
+                parts.append(f"{task} by max_speed {q[k]:.6g}")
+            elif left <= 0 or cycles / left > q[k]:
+                parts.append(f"{task} by its {task} cap")
+            else:
+                parts.append(f"{task} by its {task} cap (one of {rho[k] * cycles * (cycles / left) ** 2:.6g} would do)")
+        reason[k] += f"; limited in {' and in '.join(parts)}"
 
 
 def _over_cap(

@@ -82,7 +82,6 @@ def presolve(program: Program) -> Presolved:
     """Settle constant rows, bounds written as rows, and twins."""
     functions, rows = program.functions, len(program.constraints)
     linear = functions.linear
-    linear.eliminate_zeros()
     entries = np.diff(linear.indptr)
     nonlinear = np.zeros(rows, dtype=bool)
     for family in functions.families:
@@ -186,7 +185,9 @@ def _merge_twins(
 
 def _fingerprints(functions: Functions, seed: int) -> np.ndarray:
     """A 64-bit number per row that depends on every bit of its linear entries and its terms, but not on their order."""
-    salts = np.random.default_rng(seed).integers(2**63, size=functions.columns + len(functions.families) + 1, dtype=np.uint64)
+    salts = np.random.default_rng(seed).integers(
+        2**63, size=functions.columns + len(functions.families) + 1, dtype=np.uint64
+    )
     linear = functions.linear.tocoo()
     result = np.zeros(functions.rows, dtype=np.uint64)
     np.add.at(result, linear.coords[0], _mixed(salts[linear.coords[1]], linear.data))
@@ -217,7 +218,8 @@ def _constant_conflict(program: Program, rows: np.ndarray) -> str:
     if not bad.size:
         return ""
     row = int(bad[0])
-    return f"constraint {program.constraints[row].name} holds no free variable and is violated: {_between(program.lower[row], program.upper[row], f'{program.functions.constant[row]:g}')}"
+    middle = _between(program.lower[row], program.upper[row], f"{program.functions.constant[row]:g}")
+    return f"constraint {program.constraints[row].name} holds no free variable and is violated: {middle}"
 
 
 def _bound_conflict(

@@ -255,7 +255,9 @@ def _refuse_infinite(
     for row in np.concatenate(rows)[:1].tolist():
         component = objective if row < 0 else constraints[row]
         kind = "objective" if row < 0 else "constraint"
-        raise ModelError(f"{kind} {getattr(component, 'name', '')} holds a number that is NaN or infinite; mend the data")
+        raise ModelError(
+            f"{kind} {getattr(component, 'name', '')} holds a number that is NaN or infinite; mend the data"
+        )
 
 
 def _rows_with_infinite(functions: Functions) -> Iterator[np.ndarray]:
@@ -277,6 +279,7 @@ def _functions(reader: Reader, sense: int, constraints: int) -> Functions:
     if linear.nnz < len(entries[0]):  # 0.1 x + 0.2 x - 0.3 x is 0, not 6e-17 x
         total = sparse.coo_array((np.abs(entries[0]), entries[1]), shape=linear.shape).tocsr()
         linear.data[np.abs(linear.data) <= CANCELLED * total.data] = 0.0
+    linear.eliminate_zeros()  # here and not later: Functions shares these arrays
     constant = np.asarray(reader.constant, dtype=float)
     families = [Family.of(shape, occurrences) for shape, occurrences in reader.terms.items()]
     if sense < 0:

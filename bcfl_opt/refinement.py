@@ -24,7 +24,7 @@ DENSITY = 50
 
 
 def refine(
-    program: ConicProgram, x: np.ndarray, z: np.ndarray, steps: int = 5, tolerance: float = 1e-14
+    program: ConicProgram, x: np.ndarray, z: np.ndarray, steps: int = 7, tolerance: float = 1e-14
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """The best of ``x, z`` and its Newton iterates, by largest residual, and how many steps it took.
 
@@ -34,10 +34,9 @@ def refine(
     if cones.psd or cones.power or cones.powers or program.A.nnz > DENSITY * sum(program.A.shape):
         return x, z, 0
     best, smallest, taken = (x, z), _residual(program, x, z), 0
-    n = len(x)
+    previous, stalled, n = np.inf, 0, len(x)
+    bounds = slice(cones.zero, cones.zero + cones.nonneg)
     for step in range(1, steps + 1):
-        if not smallest > tolerance:
-            break
         value, by_s, by_z = _conditions(program, program.slack(x), z)
         matrix = sp.block_array([[program.P, program.A.T], [-(by_s @ program.A), by_z]], format="csc")
         right = -np.concatenate([program.P @ x + program.A.T @ z + program.q, value])
@@ -49,13 +48,16 @@ def refine(
         for _ in range(3):
             move = move + factors.solve(right - matrix @ move)
         x, z = x + move[:n], z + move[n:]
-        if not (np.isfinite(x).all() and np.isfinite(z).all()):
-            break
+        # Where constraints are redundant, multipliers can go below 0 at no gain; the others then take over.
+        z[bounds] = np.maximum(z[bounds], 0.0)
         residual = _residual(program, x, z)
         if residual < smallest:
             best, smallest, taken = (x, z), residual, step
-        elif residual > 1e3 * smallest:
+        # Some steps go up: the first leaves the central path, and a clipped multiplier must be made good by others.
+        stalled = 0 if residual < 0.5 * previous else stalled + 1
+        if not residual > tolerance or stalled > 1:
             break
+        previous = residual
     return (*best, taken)
 
 

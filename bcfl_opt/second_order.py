@@ -16,7 +16,9 @@ LARGEST = 1500
 NOISE = 1e-7
 
 
-def descent_direction(program: Program, x: np.ndarray, multipliers: Multipliers, *, active: float = 1e-6) -> np.ndarray | None:
+def descent_direction(
+    program: Program, x: np.ndarray, multipliers: Multipliers, *, active: float = 1e-6
+) -> np.ndarray | None:
     """A direction along which a stationary point is no local minimum; None if none is found.
 
     In every block of variables that constraints or curvature connect: the eigenvector of the most negative eigenvalue of
@@ -41,7 +43,8 @@ def descent_direction(program: Program, x: np.ndarray, multipliers: Multipliers,
     loose = near & ~held
     reach = np.maximum(np.abs(x), 1.0)
     at_lower, at_upper = x - program.x_lower <= active * reach, program.x_upper - x <= active * reach
-    fixed = (at_lower & (multipliers.x_lower > 1e-8)) | (at_upper & (multipliers.x_upper > 1e-8)) | (program.x_lower == program.x_upper)
+    fixed = (at_lower & (multipliers.x_lower > 1e-8)) | (at_upper & (multipliers.x_upper > 1e-8))
+    fixed |= program.x_lower == program.x_upper
     links = sparse.vstack([jacobian[held], hessian], format="csr")
     _, block = connected_components(abs(links.T) @ abs(links), directed=False)
     order = np.argsort(block, kind="stable")

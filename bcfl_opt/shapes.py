@@ -187,8 +187,10 @@ class Reader:
         if shape.__class__ is float:
             self.constant[row] += factor * shape
             return
-        if not slots:  # only a condition on fixed variables can be written without any
-            self.constant[row] += factor * self._number(node)
+        if shape[0] == "v":  # x**1, or what a condition on fixed variables chose
+            self.row.append(row)
+            self.column.extend(slots)
+            self.coefficient.append(factor)
             return
         occurrences = self.terms.get(shape)
         if occurrences is None:
@@ -286,7 +288,9 @@ class Reader:
     def _encode_power(self, node: Any) -> Any:
         exponent = self._encode(node.args[1])
         if exponent == 0.0:
-            return 1.0  # before the base is encoded: what a shape does not hold must not become a slot or a constant of it
+            return (
+                1.0  # before the base is encoded: what a shape does not hold must not become a slot or a constant of it
+            )
         base = self._encode(node.args[0])
         if exponent.__class__ is float:
             if base.__class__ is float:
@@ -324,16 +328,20 @@ class Reader:
         condition, yes, no = node.args
         if condition.__class__ is bool or not condition.is_potentially_variable():
             return self._encode(yes if value(condition) else no)
-        branches = [self._operand(self._encode(part)) for part in (yes, no)]
-        kind = type(condition).__name__
-        if kind == "RangedExpression":  # low <= middle <= high: two conditions, one inside the other
-            low, middle, high = (self._operand(self._encode(part)) for part in condition.args)
-            first, second = (RELATIONS["InequalityExpression", bool(strict)] for strict in condition.strict)
-            return ("if" + first, low, middle, ("if" + second, middle, high, *branches), branches[1])
-        relation = RELATIONS.get((kind, bool(getattr(condition, "strict", False))))
-        if relation is None:
+        kind, strict = type(condition).__name__, getattr(condition, "strict", False)
+        ranged = kind == "RangedExpression"  # low <= middle <= high: two comparisons
+        kinds = [("InequalityExpression", bool(s)) for s in strict] if ranged else [(kind, bool(strict))]
+        relations = [RELATIONS.get(key) for key in kinds]
+        if None in relations:
             raise ModelError(f"{self._place()}: the condition {condition} is not a comparison of two expressions")
-        return ("if" + relation, *[self._operand(self._encode(part)) for part in condition.args], *branches)
+        sides = [self._encode(side) for side in condition.args]
+        if all(side.__class__ is float for side in sides):  # all its variables are fixed
+            return self._encode(yes if value(condition) else no)
+        sides = [self._operand(side) for side in sides]
+        chosen, other = (self._operand(self._encode(branch)) for branch in (yes, no))
+        for relation, left, right in reversed(list(zip(relations, sides, sides[1:], strict=False))):
+            chosen = (f"if{relation}", left, right, chosen, other)
+        return chosen
 
     # ------------------------------------------------------------------ leaves
 
@@ -361,7 +369,10 @@ class Reader:
         return (isinstance(node, VarData) and node.fixed) or not node.is_potentially_variable()
 
     def _number(self, node: Any) -> float:
-        number = value(node, exception=False)
+        try:
+            number = value(node, exception=False)
+        except (ZeroDivisionError, OverflowError, ValueError) as error:
+            raise ModelError(f"{self._place()}: {error} in {node}") from error
         if number is None or isinstance(number, complex):
             raise ModelError(f"{self._place()}: {node} has no real value; give its parameters values")
         return float(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,16 @@ class Quality(enum.Enum):
     LOCAL = "locally optimal: the first-order (KKT) conditions hold"
     NONE = "no solution"
 
+
+#: Columns of :attr:`Solution.history`, in order.
+HISTORY_COLUMNS = (
+    "iteration",
+    "objective",
+    "primal_infeasibility",
+    "dual_infeasibility",
+    "barrier",
+    "step_length",
+)
 
 #: Columns of :attr:`Solution.clients`, in order.
 CLIENT_COLUMNS = (
@@ -144,6 +154,7 @@ class Solution:
     iterations: int | None = None
     log: str = ""
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _history: Sequence[tuple[float, ...]] = ()
     _objective: float = np.nan
     _variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     _shadow_prices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -172,6 +183,14 @@ class Solution:
     @property
     def shadow_prices(self) -> Mapping[str, Any]:
         return self._held(self._shadow_prices, "shadow prices")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """IPOPT's iterates, also of a failed solve (see HISTORY_COLUMNS); the objective is in the user's own sense.
+
+        Empty where the solver does not tell.
+        """
+        return pd.DataFrame(list(self._history), columns=list(HISTORY_COLUMNS)).astype({"iteration": int})
 
     @property
     def owner_utility(self) -> float:

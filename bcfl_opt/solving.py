@@ -113,6 +113,7 @@ def _solve_pyomo(
         iterations=answer.iterations,
         log=answer.log,
         provenance=answer.provenance,
+        _history=answer.history,
         _objective=answer.objective,
         _variables=answer.variables() if solved else {},
         _shadow_prices=answer.shadow_prices() if solved else {},

@@ -1,4 +1,4 @@
-"""What do the owner's Problems 2 and 3 have in common in Pyomo? Sets, data, response, budgets; stated in their files."""
+"""What do the Pyomo models have in common? The set of clients; Problems 2 and 3 also data, response and objective."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyomo.environ as pyo
 
 from bcfl_opt import participation
 from bcfl_opt.context import Context
-from bcfl_opt.errors import choice
+from bcfl_opt.errors import InputError, choice
 from bcfl_opt.game import Game
 
 if __name__ != "bcfl_opt.models._owner":
@@ -30,13 +31,21 @@ def owner_model(game: Game, problem: str, response: str, budgets: str, screen: b
     m = pyo.ConcreteModel(name=problem.lower().replace(" ", ""))
     title = f"{problem}, {response} response, budgets {budgets.replace('_', ' ')}"
     m.bcfl = Context(game, title, ids, reason[~kept].to_dict(), follower_optimal=not theorem)
-    m.clients = pyo.Set(initialize=list(ids), ordered=True)
+    m.clients = client_set(ids)
     (_theorem_response if theorem else _optimal_response)(m, game, kept, budgets == "exhausted")
     t, s = m.training_time, m.mining_time
     total = pyo.quicksum(t[i] + s[i] + m.training_reward[i] + m.mining_reward[i] for i in m.clients)
     m.owner_utility = pyo.Expression(expr=game.performance_value(kept) - game.cost_weight * total)
     m.utility = pyo.Objective(expr=m.owner_utility, sense=pyo.maximize)
     return m
+
+
+def client_set(ids: pd.Index) -> pyo.Set:
+    """The index set of all components. Pyomo takes a tuple for several indices and would take it apart."""
+    for client in ids:
+        if isinstance(client, tuple):
+            raise InputError(f"client {client!r}: a tuple cannot index a Pyomo model; use text or numbers as ids")
+    return pyo.Set(initialize=list(ids), ordered=True)
 
 
 def over_clients(m: pyo.ConcreteModel, component: type, rule: Callable[[Any], Any], index: Any = None) -> Any:
@@ -102,7 +111,7 @@ def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
 
     m.training_time = over_clients(m, pyo.Expression, lambda i: mu[i] * rho[i] ** (1 / 3) * p_t[i] ** (-1 / 3))
     m.mining_time = over_clients(m, pyo.Expression, lambda i: deadline - m.training_time[i])
-    t, s = m.training_time, m.mining_time
+    s = m.mining_time
     m.training_speed = over_clients(m, pyo.Expression, lambda i: (p_t[i] / rho[i]) ** (1 / 3))
     m.mining_speed = over_clients(m, pyo.Expression, lambda i: psi / s[i])
     m.training_reward = over_clients(m, pyo.Expression, lambda i: mu[i] * rho[i] ** (1 / 3) * p_t[i] ** (2 / 3))

@@ -41,6 +41,7 @@ from bcfl_opt import participation
 from bcfl_opt.context import Context
 from bcfl_opt.errors import choice
 from bcfl_opt.game import Game
+from bcfl_opt.models._owner import client_set
 
 if __name__ != "bcfl_opt.models.problem1_pyomo":
     raise ImportError("import this model as bcfl_opt.models.problem1_pyomo, from the installed package (pip install .)")
@@ -71,7 +72,7 @@ def build(
 
     m = pyo.ConcreteModel(name="problem1")
     m.bcfl = Context(game, f"Problem 1, {form} form", ids, excluded, prices)
-    m.clients = pyo.Set(initialize=list(ids), ordered=True)
+    m.clients = client_set(ids)
 
     mu, rho, q = (
         dict(zip(ids, values[kept].tolist(), strict=True))

@@ -107,7 +107,7 @@ def response(c: Client, p_t: float, p_m: float) -> tuple[float, float, float] | 
 
 
 def split(c: Client, p_t: float, p_m: float, low_t: float, low_s: float, total: float) -> tuple[float, float]:
-    """The best times with t + s = total, t >= low_t, s >= low_s: the root of dU/dt along that line, which falls in t."""
+    """The best times with t + s = total, t >= low_t, s >= low_s: the root of dU/dt along that line, falling in t."""
     tiny = 1e-9 * total
     low, high = max(low_t, tiny), total - max(low_s, tiny)
 
@@ -146,7 +146,7 @@ def recruitment(c: Client) -> tuple[float, float] | None:
 
 
 def recruitable(c: Client) -> bool:
-    """The same question answered by bisection: does the longest training that mining leaves room for fit cap and limit?"""
+    """The same question answered by bisection: does the longest training that mining leaves time for fit?"""
 
     def mining_fits(t: float) -> bool:
         s = c.deadline - t
@@ -165,8 +165,8 @@ def recruitable(c: Client) -> bool:
 def exhausted_prices(c: Client, *, zero_utility: bool) -> tuple[float, float] | None:
     """(15) = (19), and (16) corrected or (20); None where a limit of the programme excludes the client.
 
-    (15) leaves t = mu (rho/p_t)^(1/3) = rho^(1/2) mu^(3/2) R_t^(-1/2), s = T - t; then s p_m = R_m, or p_m = rho (psi/s)^3.
-    Either way R_m must pay for the mining energy, and both speeds must be within the limit.
+    (15) leaves t = mu (rho/p_t)^(1/3) = rho^(1/2) mu^(3/2) R_t^(-1/2), s = T - t; then s p_m = R_m,
+    or p_m = rho (psi/s)^3. Either way R_m must pay for the mining energy, and both speeds must be within the limit.
     """
     if c.training_cap <= 0:
         return None
@@ -198,7 +198,7 @@ def disagreements_problem_1(game: bo.Game, prices: pd.DataFrame) -> list[str]:
 
 
 def disagreements_problems_2_and_3(game: bo.Game) -> list[str]:
-    """The same on Problems 2 and 3, optimal response, budgets at most: recruited clients, prices and owner's utility."""
+    """The same on Problems 2 and 3, optimal response, budgets at most: recruited clients and owner's utility."""
     cost, recruited = {}, []
     for name, c in clients_of(game):
         times = recruitment(c)
@@ -239,9 +239,8 @@ def disagreements_exhausted(game: bo.Game) -> list[str]:
             continue
         error = np.abs(table.to_numpy() / np.array(list(prices.values())) - 1)
         if not error.max() <= TOLERANCE:
-            lines.append(
-                f"{route}: prices of client {table.index[error.max(axis=1).argmax()]} off by {error.max():.2g}"
-            )
+            first = table.index[error.max(axis=1).argmax()]
+            lines.append(f"{route}: prices of client {first} off by {error.max():.2g}")
     return lines
 
 

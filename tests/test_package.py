@@ -55,7 +55,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "pyomo_solver",
     ),
     "front door": ("diagnose", "solving"),
-    "judging": ("programmes", "judging"),
+    "judging": ("programmes", "reasons", "judging"),
     "showing": ("terminal", "export", "settings", "doctor", "report", "cli"),
 }
 #: What a room must not import although it stands before it: the cross-check would be circular, a solver would know what

@@ -1,7 +1,7 @@
 """Which package do the tests test? The installed one, and the header says where it is.
 
-The tree holds bcfl_opt/ without bcfl_opt.models (models/ takes that place by installing), and ``python -m pytest`` puts
-the working directory in front of ``sys.path``. The repository's root therefore steps aside.
+``python -m pytest`` puts the working directory in front of ``sys.path``, and with it the sources. The repository's root
+therefore steps aside.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import scipy.sparse as sp
@@ -64,6 +64,7 @@ def solve_convex(
     options: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
     warm_start: Solution | None = None,
+    streams: Sequence[TextIO] = (),
 ) -> Solution:
     """Solve a CVXPY model and certify the point; the clients' table is made by :func:`bcfl_opt.solve`.
 
@@ -73,6 +74,7 @@ def solve_convex(
     solver : "clarabel" for DCP problems, to the global optimum; "ipopt" for all smooth (DNLP) ones, to a local optimum.
     options : the solver's own options, over :data:`DEFAULTS`. time_limit : seconds of wall time.
     warm_start : a previous solution to start from ("ipopt" only; an interior-point cone solver cannot use one).
+    streams : text streams that get the solver's log, IPOPT's as it goes.
 
     Returns
     -------
@@ -90,13 +92,19 @@ def solve_convex(
     if impossible:
         detail = f"constraint {impossible} asks for an infinite value"
         return Solution(problem.title, solver, Status.INFEASIBLE, Quality.NONE, None, detail)
+    if not problem.problem.variables():
+        return _constant(problem, solver)
     if solver == "ipopt":
         from bcfl_opt.smooth import solve_smooth
 
-        return solve_smooth(problem, options=options, time_limit=time_limit, warm_start=warm_start)
+        return solve_smooth(problem, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams)
     if warm_start is not None:
         raise InputError('Clarabel cannot start from a previous solution; leave warm_start out, or use solver="ipopt"')
-    return _solve_clarabel(problem, dict(options or {}), time_limit)
+    solution = _solve_clarabel(problem, dict(options or {}), time_limit)
+    for stream in streams:
+        stream.write(solution.log)
+        stream.flush()
+    return solution
 
 
 def available() -> bool:
@@ -128,14 +136,11 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         )
     _settings(options)  # refuses what it does not know before anything is compiled
     begin = time.perf_counter()
-    if not problem.problem.variables():
-        return _constant(problem)
-    try:
-        # ignore_dpp: parameters are numbers here; nothing is kept for a next solve
-        data, chain, inverse = problem.problem.get_problem_data("CLARABEL", ignore_dpp=True, solver_opts={})
-    except ValueError as error:  # NaN or infinite numbers in the data
-        raise ModelError(f"the problem cannot be compiled: {error}") from error
+    # ignore_dpp: parameters are numbers here; nothing is kept for a next solve
+    data, chain, inverse = problem.problem.get_problem_data("CLARABEL", ignore_dpp=True, solver_opts={})
     program, kept = ConicProgram.of(data).without_empty_rows()
+    if not program.finite:
+        raise ModelError("the problem's data hold NaN or infinite numbers; check constants and parameters")
     timing = {"compile": time.perf_counter() - begin}
 
     names = _column_names(problem, data)
@@ -167,7 +172,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         problem=problem.title,
         solver="clarabel",
         status=status,
-        quality=_quality(solved, certificate),
+        quality=quality(solved, certificate),
         certificate=certificate,
         detail=detail,
         timing=timing,
@@ -254,7 +259,12 @@ def _clarabel(
     )
     settings = _settings(options, time_limit)
     upper = sp.csc_array(sp.triu(program.P))
-    solver = clarabel.DefaultSolver(upper, program.q, program.A, program.b, dims_to_solver_cones(dims), settings)
+    try:
+        solver = clarabel.DefaultSolver(upper, program.q, program.A, program.b, dims_to_solver_cones(dims), settings)
+    except Exception as error:
+        if type(error) is not Exception:  # Clarabel has no class of its own for values it refuses
+            raise
+        raise InputError(f"Clarabel refuses its options: {error}") from error
     if settings.verbose:
         solver.print_to_buffer()
     result = solver.solve()
@@ -302,7 +312,8 @@ def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificat
     return certificate, Status.SOLVED, ""
 
 
-def _quality(solved: bool, certificate: Certificate | None) -> Quality:
+def quality(solved: bool, certificate: Certificate | None) -> Quality:
+    """GLOBAL only where a duality gap is known, and closed."""
     if not solved or certificate is None:
         return Quality.NONE
     return Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL
@@ -318,7 +329,7 @@ def _conflict(problem: ConvexProblem, duals: Mapping[int, Any]) -> str:
     weights = {name: np.abs(duals.get(c.id, 0.0)) for name, c in problem.constraints.items() if c.size}
     weights = {name: float(np.max(weight)) for name, weight in weights.items() if np.size(weight)}
     heaviest = max(weights.values(), default=0.0)
-    return f"in conflict: {listing([name for name, w in weights.items() if w > 1e-6 * heaviest > 0], 8)}"
+    return f"in conflict: {listing([name for name, w in weights.items() if w > 1e-3 * heaviest > 0], 8)}"
 
 
 def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
@@ -332,16 +343,16 @@ def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
     return name
 
 
-def _constant(problem: ConvexProblem) -> Solution:
+def _constant(problem: ConvexProblem, solver: str) -> Solution:
     """No variables: the objective is a number, and the constraints hold or do not."""
     violation, place = problem.worst_violation(problem.constraints)
     certificate = Certificate(violation, 0.0, 0.0, 0.0, gap=0.0, where={"primal": place})
     solved = certificate.holds()
     return Solution(
         problem=problem.title,
-        solver="clarabel",
+        solver=solver,
         status=Status.SOLVED if solved else Status.INFEASIBLE,
-        quality=_quality(solved, certificate),
+        quality=quality(solved, certificate),
         certificate=certificate,
         detail="" if solved else f"{place} does not hold, and there is no variable",
         _objective=float(problem.problem.objective.value) if solved else np.nan,

@@ -20,8 +20,8 @@ from bcfl_opt.cones import Cones
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.
 FLOOR = 1e-4
-#: A proof of infeasibility must hold up to this, relative.
-PROOF = 1e-9
+#: A proof that there is no point, or no limit, must hold up to this, relative.
+PROOF = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,6 +43,11 @@ class ConicProgram:
         A = sp.csc_array(data["A"])
         A.eliminate_zeros()
         return cls(P, q, A, np.asarray(data["b"], dtype=float), Cones.of(data["dims"]))
+
+    @property
+    def finite(self) -> bool:
+        """Are all numbers finite?"""
+        return all(bool(np.isfinite(v).all()) for v in (self.P.data, self.q, self.A.data, self.b))
 
     def slack(self, x: np.ndarray) -> np.ndarray:
         """s = b - A x."""
@@ -67,8 +72,8 @@ class ConicProgram:
         """The same programme with the objective's part that the equalities fix taken out, q + A_e'y; and that y.
 
         Equality rows A_e x = b_e make y'A_e x a constant, and adding it to the objective changes nothing but their
-        multipliers, by -y. Where clients use the whole deadline, their time costs the owner the same whatever they do; left in, it
-        can be a million times the payments that are to be minimised, and drown them. y is the least-squares one.
+        multipliers, by -y. Where clients use the whole deadline, their time costs the owner the same whatever they do;
+        left in, it can be a million times the payments that are to be minimised, and drown them. y is the least-squares one.
         """
         equal = sp.csr_array(self.A.tocsr()[: self.cones.zero])
         if not self.cones.zero or not self.q.any():
@@ -80,6 +85,7 @@ class ConicProgram:
         rounding = 16 * np.finfo(float).eps * (np.abs(self.q) + abs(equal).T @ np.abs(y))
         return dataclasses.replace(self, q=np.where(np.abs(q) <= rounding, 0.0, q)), y
 
+    @np.errstate(all="ignore")
     def certify(self, x: np.ndarray, z: np.ndarray, *, unit: float, names: Callable[[int], str]) -> Certificate:
         """Residuals of the point x with multipliers z; s is what the constraints leave.
 
@@ -110,12 +116,20 @@ class ConicProgram:
             where={"stationarity": names(int(stationarity.argmax()))} if len(x) else {},
         )
 
+    @np.errstate(all="ignore")
     def proves_infeasible(self, z: np.ndarray) -> bool:
-        """Is z in K* with A'z = 0 and b'z < 0? For a feasible x, 0 <= s'z = b'z - x'A'z would be negative."""
-        below = -float(self.b @ z)
-        outside = float((self.cones.dual_violation(z) * self.cones.largest(np.abs(self.b))).sum())
-        return bool(below > 0 and float(np.abs(self.A.T @ z).sum()) + outside <= PROOF * below)
+        """Is z in K* with A'z = 0 and b'z < 0? For a feasible x, 0 <= s'z = b'z - x'A'z would be negative.
 
+        A'z need not vanish for that: |A'z| <= PROOF |b'z| excludes every x within 1 / PROOF, a million times the usual
+        size in a scaled programme. Rounding is counted against the proof.
+        """
+        size = np.abs(z)
+        rounding = 4 * np.finfo(float).eps * float(np.abs(self.b) @ size + (abs(self.A).T @ size).sum())
+        outside = float((self.cones.dual_violation(z) * self.cones.largest(np.abs(self.b))).sum())
+        below = -float(self.b @ z) - rounding
+        return bool(below > 0 and float(np.abs(self.A.T @ z).sum()) + outside + rounding <= PROOF * below)
+
+    @np.errstate(all="ignore")
     def proves_unbounded(self, x: np.ndarray) -> bool:
         """Is x a direction with P x = 0, -A x in K and q'x < 0? From any feasible point, it improves without limit."""
         below = -float(self.q @ x)

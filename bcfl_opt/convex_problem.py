@@ -91,10 +91,13 @@ class ConvexProblem:
 
     # ------------------------------------------------------------------ values
 
+    def named_variables(self) -> dict[str, cp.Variable]:
+        """Variables by name; a name that comes again is numbered."""
+        return _distinct((variable.name(), variable) for variable in self.problem.variables())
+
     def values(self) -> dict[str, Any]:
         """Name -> value of every variable; vectors over the clients as Series."""
-        named = _distinct((variable.name(), variable) for variable in self.problem.variables())
-        return {name: self._labelled(variable.value) for name, variable in named.items()}
+        return {name: self._labelled(variable.value) for name, variable in self.named_variables().items()}
 
     def saved(self) -> list[tuple[cp.Variable, Any]]:
         """The variables with their present values, for :func:`restore`."""

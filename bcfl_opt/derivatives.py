@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,25 @@ _CONDITIONS: dict[str, Callable[[Any, Any], Any]] = {
     "if==": lambda x, y: x == y,
 }
 
+#: A shape's operators as numpy's, one by one.
+_DIRECT: dict[str, Callable[..., Any]] = {
+    **{
+        name: getattr(np, name)
+        for name in ("exp", "log", "log10", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "abs")
+    },
+    **{f"a{name}": getattr(np, f"arc{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "-": np.negative,
+    "+": np.add,
+    "*": np.multiply,
+    "/": np.divide,
+    "^": operator.pow,
+    "min": np.minimum,  # not np.fmin: what cannot be evaluated must not pass for the other operand
+    "max": np.maximum,
+    "if<=": lambda x, y, yes, no: np.where(x <= y, yes, no),
+    "if<": lambda x, y, yes, no: np.where(x < y, yes, no),
+    "if==": lambda x, y, yes, no: np.where(x == y, yes, no),
+}
+
 #: CasADi's elementary operations as numpy's. CasADi's scalar graphs consist of nothing else.
 _NUMPY: dict[int, Callable[..., Any]] = {
     ca.OP_ASSIGN: lambda x: x,
@@ -77,7 +97,7 @@ _NUMPY: dict[int, Callable[..., Any]] = {
     ca.OP_SIGN: np.sign,
     ca.OP_COPYSIGN: np.copysign,
     ca.OP_IF_ELSE_ZERO: lambda x, y: np.where(x != 0, y, 0.0),
-    ca.OP_FMIN: np.minimum,  # not np.fmin: what cannot be evaluated must not pass for the other operand
+    ca.OP_FMIN: np.minimum,
     ca.OP_FMAX: np.maximum,
     ca.OP_INV: np.reciprocal,
     ca.OP_SINH: np.sinh,
@@ -95,7 +115,8 @@ ArrayFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class ShapeDerivatives:
     """Value, gradient and Hessian of one shape, as functions over K terms at a time.
 
-    value : (S, K), (P, K) -> (1, K).
+    value : (S, K), (P, K) -> (1, K). Operation by operation as written, not by CasADi, which takes sqrt(x)^2 for x and
+        x / x for 1: where the user's expression is undefined, so is the value.
     gradient : -> (number of entries, K); entry e is the derivative by the term's variable ``gradient_slots[e]``.
     hessian : -> (number of entries, K); entry e is the second derivative by ``hessian_rows[e]`` and
         ``hessian_columns[e]`` (lower triangle of the term's own Hessian, structural zeros left out).
@@ -110,7 +131,7 @@ class ShapeDerivatives:
         self.gradient_slots = np.asarray(gradient.sparsity().row(), dtype=np.int64)
         rows, columns = hessian.sparsity().get_triplet()
         self.hessian_rows, self.hessian_columns = np.asarray(rows, dtype=np.int64), np.asarray(columns, dtype=np.int64)
-        self.value = _over_arrays(x, p, expression)
+        self.value = _as_written(shape)
         self.gradient = _over_arrays(x, p, gradient)
         self.hessian = _over_arrays(x, p, hessian)
 
@@ -126,18 +147,56 @@ _remembered = functools.lru_cache(maxsize=512)(ShapeDerivatives)
 def _expression(shape: Any, x: ca.SX, p: ca.SX) -> Any:
     if isinstance(shape, float):
         return shape
-    operator, *operands = shape
-    if operator == "v":
+    name, *operands = shape
+    if name == "v":
         return x[operands[0]]
-    if operator == "p":
+    if name == "p":
         return p[operands[0]]
     parts = [_expression(operand, x, p) for operand in operands]
-    if operator in _CONDITIONS:
+    if name in _CONDITIONS:
         left, right, yes, no = parts
-        return ca.if_else(_CONDITIONS[operator](left, right), yes, no)
-    if operator in _UNARY:
-        return _UNARY[operator](parts[0])
-    return functools.reduce(_NARY[operator], parts)
+        return ca.if_else(_CONDITIONS[name](left, right), yes, no)
+    if name in _UNARY:
+        return _UNARY[name](parts[0])
+    return functools.reduce(_NARY[name], parts)
+
+
+def _as_written(shape: Shape) -> ArrayFunction:
+    """The shape times its constant 0, as a function of arrays."""
+    program: list[tuple[str, tuple[Any, ...]]] = []
+
+    def compiled(node: Any) -> int:
+        """Appends what computes a node; returns its place."""
+        if isinstance(node, float):
+            program.append(("number", (node,)))
+        elif node[0] in ("v", "p"):
+            program.append((node[0], (node[1],)))
+        else:
+            places = [compiled(operand) for operand in node[1:]]
+            if node[0] in _NARY and len(places) > 1:
+                for place in places[1:]:
+                    program.append((node[0], (places[0], place)))
+                    places[0] = len(program) - 1
+            else:
+                program.append((node[0], tuple(places)))
+        return len(program) - 1
+
+    compiled(("*", ("p", 0), shape))
+
+    def evaluate(variables: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        work: list[Any] = []
+        for name, arguments in program:
+            if name == "v":
+                work.append(variables[arguments[0]])
+            elif name == "p":
+                work.append(parameters[arguments[0]])
+            elif name == "number":
+                work.append(arguments[0])
+            else:
+                work.append(_DIRECT[name](*[work[a] for a in arguments]))
+        return np.atleast_2d(work[-1])
+
+    return evaluate
 
 
 def _over_arrays(x: ca.SX, p: ca.SX, output: ca.SX) -> ArrayFunction:

@@ -34,6 +34,10 @@ DEFAULTS: dict[str, Any] = {
     "option_file_name": "",  # an ipopt.opt that lies in the working directory is none of our business
 }
 
+#: An objective below minus this at a feasible iterate is taken for unbounded; waiting for IPOPT to see it may take thousands
+#: of iterations.
+DIVERGED = 1e30
+
 #: IPOPT's return code -> status. Where the code leaves the matter open, the certificate decides (see solving.py).
 STATUSES = {
     0: Status.SOLVED,
@@ -135,7 +139,7 @@ def run(
     cyipopt = _cyipopt()
     idle = int(_ignores_objective(presolved))
     if idle:
-        functions = _WithIdleVariable(functions)
+        functions = _WithIdleVariable(presolved.functions)
         x, low, high = np.append(x, 0.5), np.append(low, 0.0), np.append(high, 1.0)
     settings = {**DEFAULTS, **validated(options or {})}
     # The terminal is ours: how much IPOPT says goes for its log, and the streams pass that on.
@@ -180,7 +184,7 @@ def run(
     message = info["status_msg"]
     message = message.decode() if isinstance(message, bytes) else str(message)
     return Outcome(
-        STATUSES.get(code, Status.UNKNOWN),
+        Status.UNBOUNDED if callbacks.diverged else STATUSES.get(code, Status.UNKNOWN),
         f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else "",
         np.asarray(x, dtype=float)[:n],
         presolved.restore(
@@ -251,6 +255,7 @@ class _Callbacks:
         self.gradient, self.constraints = functions.gradient, functions.constraints
         self.jacobian, self.hessian = functions.jacobian, functions.hessian
         self.iterations, self.tail = 0, tail
+        self.diverged = False
         self.history: list[tuple[float, ...]] = []
         self._functions = functions
 
@@ -276,9 +281,10 @@ class _Callbacks:
     ) -> bool:
         self.iterations = iteration
         self.history.append((iteration, objective, primal, dual, barrier, primal_length))
+        self.diverged = objective < -DIVERGED and primal <= 1e-6
         if self.tail is not None:
             self.tail.read()
-        return True
+        return not self.diverged
 
 
 class _Tail:

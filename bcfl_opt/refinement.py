@@ -22,7 +22,11 @@ REGULARISATION = 1e-11
 #: Dense programmes are left alone: the factorisation would cost more than the solve.
 DENSITY = 50
 
+#: Rows, columns and values of a sparse matrix.
+Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
 
+
+@np.errstate(all="ignore")  # what overflows has a residual of infinity or NaN, and is not taken
 def refine(
     program: ConicProgram, x: np.ndarray, z: np.ndarray, steps: int = 7, tolerance: float = 1e-14
 ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -84,7 +88,8 @@ def _conditions(program: ConicProgram, s: np.ndarray, z: np.ndarray) -> tuple[np
     equal = np.arange(len(s)) < cones.zero
     value = np.where(equal, s, s * z)
     diagonal_s, diagonal_z = np.where(equal, 1.0, z), np.where(equal, 0.0, s)
-    entries_s, entries_z = [], []
+    entries_s: list[Entries] = []
+    entries_z: list[Entries] = []
 
     if cones.soc:
         first = cones.spread(cones.starts)
@@ -110,8 +115,8 @@ def _exponential(
     value: np.ndarray,
     diagonal_s: np.ndarray,
     diagonal_z: np.ndarray,
-    entries_s: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    entries_z: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    entries_s: list[Entries],
+    entries_z: list[Entries],
 ) -> None:
     """F of the exponential cone. On its boundary g = s_2 e^r - s_3 = 0, r = s_1 / s_2, and z is a multiple of -grad g:
 
@@ -139,7 +144,7 @@ def _exponential(
     entries_z += [(one, three, e), (two, three, e * (1 - r))]
 
 
-def _sparse(diagonal: np.ndarray, entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> sp.csc_array:
+def _sparse(diagonal: np.ndarray, entries: list[Entries]) -> sp.csc_array:
     k = np.arange(len(diagonal))
     rows, columns, values = (np.concatenate(parts) for parts in zip((k, k, diagonal), *entries, strict=True))
     return sp.csc_array((values, (rows, columns)), shape=(len(k), len(k)))

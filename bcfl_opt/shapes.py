@@ -181,7 +181,8 @@ class Reader:
 
     def _file(self, node: Any, factor: float, row: int) -> None:
         """File a nonlinear term under its shape; what turns out to hold no variable goes to the constant."""
-        self._slots = slots = {}
+        slots: dict[int, int] = {}
+        self._slots = slots
         self._constants = constants = [factor]
         shape = self._encode(node)
         if shape.__class__ is float:
@@ -328,7 +329,8 @@ class Reader:
         condition, yes, no = node.args
         if condition.__class__ is bool or not condition.is_potentially_variable():
             return self._encode(yes if value(condition) else no)
-        kind, strict = type(condition).__name__, getattr(condition, "strict", False)
+        kind = type(condition).__name__
+        strict: Any = getattr(condition, "strict", False)
         ranged = kind == "RangedExpression"  # low <= middle <= high: two comparisons
         kinds = [("InequalityExpression", bool(s)) for s in strict] if ranged else [(kind, bool(strict))]
         relations = [RELATIONS.get(key) for key in kinds]

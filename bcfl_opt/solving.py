@@ -82,8 +82,11 @@ def _solve_pyomo(
     time_limit: float | None,
     tee: bool,
 ) -> Solution:
-    from bcfl_opt.nonlinear import solve_program
+    from bcfl_opt.nonlinear import Answer, solve_program
 
+    previous = None if warm_start is None else warm_start._warm_start
+    if previous is not None and not isinstance(previous, Answer):
+        raise InputError("a Pyomo model starts from a previous solution of a Pyomo model; this one is of a CVXPY model")
     context: Context | None = getattr(model, "bcfl", None)
     name = context.problem if context else f"model {model.name}"
     if context is not None and not len(context.clients):
@@ -95,7 +98,7 @@ def _solve_pyomo(
     answer = solve_program(
         model,
         options=options,
-        warm_start=warm_start and warm_start._warm_start,
+        warm_start=previous,
         time_limit=time_limit,
         streams=(sys.stdout,) if tee else (),
         unit=context.unit if context else 1.0,
@@ -121,7 +124,9 @@ def _solve_pyomo(
     )
     if context is not None:
         values = answer.client_values(context) if solved else None
-        dropped = {limit: _without(model.component(limit), context) for limit in SPEED_LIMITS}
+        dropped = {}
+        if context.follower_optimal:
+            dropped = {limit: _without(model.component(limit), context) for limit in SPEED_LIMITS}
         solution = _with_clients(solution, context, values, dropped)
     if solution.succeeded:
         answer.load()

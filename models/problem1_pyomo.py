@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
 
 from bcfl_opt import participation
 from bcfl_opt.context import Context
@@ -65,6 +66,11 @@ def build(
     """
     choice("form", form, ("time", "speed"))
     prices = game.checked_prices(prices)
+    with PauseGC():  # a model is many small objects, none of them garbage
+        return _model(game, prices, form, reward_caps, screen)
+
+
+def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, screen: bool) -> pyo.ConcreteModel:
     reason = participation.screen_response(game, prices, reward_caps=reward_caps)
     kept = (reason == "").to_numpy() if screen else prices.notna().all(axis=1).to_numpy()
     ids = game.population.ids[kept]

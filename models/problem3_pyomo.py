@@ -31,6 +31,7 @@ from __future__ import annotations
 from typing import Any
 
 import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
 
 from bcfl_opt.game import Game
 from bcfl_opt.models._owner import data, over_clients, owner_model
@@ -52,6 +53,11 @@ def build(game: Game, *, response: str = "optimal", budgets: str = "at_most", sc
     ------
     InputError : an unknown response or budgets.
     """
+    with PauseGC():  # a model is many small objects, none of them garbage
+        return _model(game, response, budgets, screen)
+
+
+def _model(game: Game, response: str, budgets: str, screen: bool) -> pyo.ConcreteModel:
     m = owner_model(game, "Problem 3", response, budgets, screen)
     kept = game.population.ids.isin(list(m.clients))
     mu, r_t, r_m = data(game, kept, "training_cycles", "training_cap", "mining_cap")

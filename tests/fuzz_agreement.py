@@ -178,6 +178,30 @@ def exhausted_prices(c: Client, *, zero_utility: bool) -> tuple[float, float] | 
     return p_t, c.rho * (c.psi / s) ** 3 if zero_utility else c.mining_cap / s
 
 
+def spent_prices(c: Client) -> tuple[float, float] | None:
+    """Both caps spent on a client that optimises: p_t = R_t / t, p_m = R_m / s, and t is its answer to these.
+
+    p_t - p_m + 2 rho (mu/t)^3 - 2 rho (psi/s)^3 with these prices falls in t as well, so there is one root, or an end of
+    the interval that (8), (9) and the speed limit leave: it is the interval of the cheapest recruitment.
+    """
+    if recruitment(c) is None:
+        return None
+    low = max(c.mu / c.q, math.sqrt(c.rho * c.mu**3 / c.training_cap))
+    high = c.deadline - max(c.psi / c.q, math.sqrt(c.rho * c.psi**3 / c.mining_cap))
+
+    def slope(t: float) -> float:
+        s = c.deadline - t
+        return c.training_cap / t - c.mining_cap / s + 2 * c.rho * (c.mu / t) ** 3 - 2 * c.rho * (c.psi / s) ** 3
+
+    if slope(low) <= 0:
+        t = low
+    elif slope(high) >= 0:
+        t = high
+    else:
+        t = brentq(slope, low, high, xtol=1e-15 * c.deadline, rtol=1e-15)
+    return c.training_cap / t, c.mining_cap / (c.deadline - t)
+
+
 # ---------------------------------------------------------------------------------- agreement
 
 
@@ -220,16 +244,18 @@ def disagreements_problems_2_and_3(game: bo.Game) -> list[str]:
 
 
 def disagreements_exhausted(game: bo.Game) -> list[str]:
-    """The same with the caps spent and the paper's response: prices (15), (16) corrected; (19), (20)."""
+    """The same with the caps spent: prices (15), (16) corrected; (19), (20); and those that optimal responses make."""
+    programmes = (
+        (problem2_pyomo, "theorem", lambda c: exhausted_prices(c, zero_utility=False)),
+        (problem2_pyomo, "optimal", spent_prices),
+        (problem3_pyomo, "theorem", lambda c: exhausted_prices(c, zero_utility=True)),
+        (problem3_pyomo, "optimal", lambda c: exhausted_prices(c, zero_utility=True)),
+    )
     lines = []
-    for problem, zero_utility in ((problem2_pyomo, False), (problem3_pyomo, True)):
-        route = f"{problem.__name__.rpartition('.')[2]}, exhausted"
-        prices = {}
-        for name, c in clients_of(game):
-            found = exhausted_prices(c, zero_utility=zero_utility)
-            if found is not None:
-                prices[name] = found
-        solution = bo.solve(problem.build(game, response="theorem", budgets="exhausted"))
+    for problem, reply, reference in programmes:
+        route = f"{problem.__name__.rpartition('.')[2]}, exhausted, {reply}"
+        prices = {name: found for name, c in clients_of(game) if (found := reference(c)) is not None}
+        solution = bo.solve(problem.build(game, response=reply, budgets="exhausted"))
         if solution.clients is None or not prices:
             lines += _compare(route, solution, {})
             continue

@@ -30,7 +30,7 @@ def called_convex(m: Any) -> bool:
 
 def objective(formula: Callable[[Any, Any], Any], x: Bounds = (None, None), y: Bounds = (None, None)) -> Any:
     m = pyo.ConcreteModel()
-    m.x, m.y = pyo.Var(bounds=x, initialize=1.0), pyo.Var(bounds=y, initialize=1.0)
+    m.x, m.y = pyo.Var(bounds=x), pyo.Var(bounds=y)
     m.o = pyo.Objective(expr=formula(m.x, m.y))
     return m
 
@@ -188,6 +188,8 @@ def a_game(n: int = 5) -> bo.Game:
 STATED_CONVEX = {
     "problem 1, time": lambda g: problem1_pyomo.build(g, g.prices(training=0.05, mining=0.05)),
     "problem 1, caps": lambda g: problem1_pyomo.build(g, g.prices(training=0.05, mining=0.05), reward_caps=True),
+    "problem 2, optimal": lambda g: problem2_pyomo.build(g),
+    "problem 2, exhausted": lambda g: problem2_pyomo.build(g, budgets="exhausted"),
     "problem 1, free work": lambda g: problem1_pyomo.build(g, g.prices(training=0.05, mining=0.0), screen=False),
 }
 
@@ -197,11 +199,8 @@ def test_models_that_are_stated_convex(name: str) -> None:
     assert called_convex(STATED_CONVEX[name](a_game()))
 
 
-def test_the_speed_form_is_not() -> None:
+def test_the_speed_form_is_not_and_neither_are_the_owners_models_in_prices() -> None:
     game = a_game()
     assert not called_convex(problem1_pyomo.build(game, game.prices(training=0.05, mining=0.05), form="speed"))
-
-
-@pytest.mark.parametrize("build", [problem2_pyomo.build, problem3_pyomo.build])
-def test_the_owners_models_are_not_in_prices(build: Any) -> None:
-    assert not called_convex(build(a_game()))
+    for build in (problem2_pyomo.build, problem3_pyomo.build):
+        assert not called_convex(build(game, response="theorem"))

@@ -464,8 +464,8 @@ def numbers(text: str) -> list[float]:
 def test_a_late_client_learns_by_how_much_and_what_would_do() -> None:
     game = bo.Game(population(mu=[10.0, 10.0], rho=[0.01, 0.01], q=[0.8, 1.0]))
     reason = bo.equilibrium(game).clients["reason"]
-    # 10 / 0.8 + 5 / 0.8 = 12.5 + 6.25 = 18.75, 3.75 too long; the other needs exactly 15.
-    assert numbers(reason[0]) == [15, 12.5, 6.25, 3.75, 18.75]
+    # 10 / 0.8 + 5 / 0.8 = 12.5 + 6.25 = 18.75, 3.75 too long, by its speed in both tasks; the other needs exactly 15.
+    assert numbers(reason[0]) == [15, 12.5, 6.25, 3.75, 18.75, 0.8, 0.8]
     assert reason[1] == ""
     mended = bo.equilibrium(game.replace(deadline=18.75))
     assert mended.clients["recruited"].all()

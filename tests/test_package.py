@@ -43,6 +43,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "kkt",
         "second_order",
         "infeasibility",
+        "ipopt_options",
         "ipopt",
         "nonlinear",
         "cones",

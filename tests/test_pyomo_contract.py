@@ -12,10 +12,6 @@ import sys
 import types
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("parameterized", reason="Pyomo's contract tests are written with it")
-
 OURS = ("all_solvers", "nlp_solvers", "qcp_solvers", "qp_solvers", "dual_solvers")
 NOT_OURS = ("mip_solvers", "miqcqp_solvers", "sos_solvers", "nl_solvers")
 

@@ -151,6 +151,23 @@ def test_equality_conditions() -> None:
     assert read.functions.objective(np.array([3.0, 3.1])) == 21.0
 
 
+@pytest.mark.parametrize(
+    ("formula", "x"),
+    [
+        (lambda f, x, y: f.sqrt(x) ** 2 + y, -1.0),  # not x
+        (lambda f, x, y: x / x + y, 0.0),  # not 1
+        (lambda f, x, y: f.exp(f.log(x)) + y, -1.0),
+        (lambda f, x, y: f.max(f.log(x), -5.0) + y, -1.0),  # not -5
+        (lambda f, x, y: (x - x) * f.log(x) + y, -1.0),
+        (lambda f, x, y: x**0.5 * x**0.5 + y, -1.0),
+    ],
+)
+def test_what_is_undefined_is_undefined_and_not_simplified_away(formula: Formula, x: float) -> None:
+    read = program(model_of(formula, x))
+    with np.errstate(all="ignore"):
+        assert np.isnan(read.functions.objective(read.start()))
+
+
 Tree = st.recursive(
     st.one_of(st.sampled_from(["x", "y"]), st.floats(-3, 3).map(lambda c: round(c, 3))),
     lambda inner: st.one_of(

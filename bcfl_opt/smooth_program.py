@@ -1,0 +1,217 @@
+"""What is CVXPY's smooth form of a problem? Rows, bounds, functions and derivatives as IPOPT takes them, and the way back.
+
+CVXPY rewrites a smooth (DNLP) problem as min f(x), cl <= g(x) <= cu, with auxiliary variables z = an inner expression, and
+has an engine for f, g and their derivatives. A denominator whose sign CVXPY cannot tell is taken to be positive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+from cvxpy.atoms.elementwise.power import Power
+from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, Zero
+from cvxpy.constraints.constraint import Constraint
+from cvxpy.reductions.cvx_attr2constr import CvxAttr2Constr
+from cvxpy.reductions.dnlp2smooth.dnlp2smooth import Dnlp2Smooth
+from cvxpy.reductions.flip_objective import FlipObjective
+from cvxpy.reductions.solvers.nlp_solvers.ipopt_nlpif import IPOPT
+from cvxpy.reductions.solvers.nlp_solvers.nlp_solver import Oracles
+from cvxpy.reductions.solvers.solving_chain import SolvingChain
+
+from bcfl_opt.convex_problem import ConvexProblem
+from bcfl_opt.errors import ModelError
+from bcfl_opt.presolve import Multipliers, Presolved
+from bcfl_opt.program import Program
+
+#: Name of a constraint, the constraint, and what it is as <= or ==.
+Row = tuple[str, Constraint, Constraint]
+
+
+def two_sided(problem: ConvexProblem) -> list[Row]:
+    """Name, constraint, and the constraint as <= or ==: CVXPY's smooth form drops all other kinds without a word."""
+    result = []
+    for name, constraint in problem.constraints.items():
+        if not constraint.size:
+            continue
+        if isinstance(constraint, Inequality | Equality):
+            result.append((name, constraint, constraint))
+        elif isinstance(constraint, NonNeg):
+            result.append((name, constraint, constraint.args[0] >= 0))
+        elif isinstance(constraint, NonPos):
+            result.append((name, constraint, constraint.args[0] <= 0))
+        elif isinstance(constraint, Zero):
+            result.append((name, constraint, constraint.args[0] == 0))
+        else:
+            raise ModelError(
+                f"constraint {name!r}: IPOPT cannot be given a {type(constraint).__name__}; write it with <=, >= or =="
+            )
+    return result
+
+
+def odd_power_domains(problem: ConvexProblem) -> list[Row]:
+    """x >= 0 for every x^3, x^5, ...: their domain in a DCP problem, which CVXPY's smooth form forgets."""
+    result: list[Row] = []
+    stack: list[Any] = [
+        problem.problem.objective.expr,
+        *(side for c in problem.constraints.values() for side in c.args),
+    ]
+    seen: set[int] = set()
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        stack.extend(node.args)
+        if isinstance(node, Power) and node.p_used is not None and node.p_used > 1 and node.p_used % 2 == 1:
+            row = node.args[0] >= 0
+            result.append((f"the domain of {node.name()}", row, row))
+    return result
+
+
+class _Functions:
+    """f, g and their derivatives by CVXPY's engine, as :class:`bcfl_opt.program.Functions` has them.
+
+    The engine's derivatives are those of its last forward pass, so every call makes sure that was at the same point.
+    """
+
+    families: tuple[()] = ()
+
+    def __init__(self, oracles: Oracles, x: np.ndarray, rows: int) -> None:
+        self._oracles, self._x = oracles, np.full_like(x, np.nan)
+        self.rows, self.columns = rows, len(x)
+        self.jacobian_rows, self.jacobian_columns = oracles.jacobianstructure()
+        self.hessian_rows, self.hessian_columns = oracles.hessianstructure()
+        # What counts as a coefficient, for judging what is small: the derivatives at the start.
+        self.objective_linear, self.linear = self.gradient(x), self.jacobian_matrix(x)
+
+    def _forward(self, x: np.ndarray) -> None:
+        if not np.array_equal(x, self._x):
+            self._x = np.array(x, dtype=float)
+            self._f = float(self._oracles.objective(self._x))
+            self._g = np.array(self._oracles.constraints(self._x), dtype=float) if self.rows else np.zeros(0)
+
+    def objective(self, x: np.ndarray) -> float:
+        self._forward(x)
+        return self._f
+
+    def objective_size(self, x: np.ndarray) -> float:
+        return float(np.abs(self.gradient(x)) @ np.abs(x))
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        self._forward(x)
+        return np.array(self._oracles.gradient(self._x), dtype=float)
+
+    def constraints(self, x: np.ndarray) -> np.ndarray:
+        self._forward(x)
+        return self._g.copy()
+
+    def jacobian(self, x: np.ndarray) -> np.ndarray:
+        self._forward(x)
+        return np.array(self._oracles.jacobian(self._x), dtype=float)
+
+    def jacobian_matrix(self, x: np.ndarray) -> sp.csr_array:
+        entries = (self.jacobian(x), (self.jacobian_rows, self.jacobian_columns))
+        return sp.coo_array(entries, shape=(self.rows, self.columns)).tocsr()
+
+    def hessian(self, x: np.ndarray, multipliers: np.ndarray, objective_factor: float) -> np.ndarray:
+        self._forward(x)
+        return np.array(
+            self._oracles.hessian(self._x, np.array(multipliers, dtype=float), objective_factor), dtype=float
+        )
+
+
+class _Named(Sequence[Any]):
+    """Names of rows or columns, as things with a name, made when asked for."""
+
+    def __init__(self, parts: Sequence[tuple[str, int]]) -> None:
+        self._names = [name for name, _ in parts]
+        self._ends = np.cumsum([size for _, size in parts]) if parts else np.zeros(1, dtype=int)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, k: Any) -> Any:
+        part = int(np.searchsorted(self._ends, k, side="right"))
+        return SimpleNamespace(name=self._names[part])
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class SmoothProgram:
+    """A CVXPY problem in IPOPT's form, and the way back.
+
+    program : duck-types :class:`bcfl_opt.program.Program`, presolved :class:`bcfl_opt.presolve.Presolved`. x : the start.
+    places : (the user's constraint, first row, sign) with multiplier in CVXPY's convention = sign x IPOPT's.
+    """
+
+    problem: cp.Problem
+    chain: SolvingChain
+    inverse: Any
+    program: Program
+    presolved: Presolved
+    x: np.ndarray
+    places: list[tuple[Constraint, int, int]]
+
+    @classmethod
+    def of(cls, twin: cp.Problem, rows: list[Row]) -> SmoothProgram:
+        flip = [FlipObjective()] if isinstance(twin.objective, cp.Maximize) else []
+        chain = SolvingChain(reductions=[*flip, CvxAttr2Constr(reduce_bounds=False), Dnlp2Smooth(), IPOPT()])
+        with warnings.catch_warnings():
+            # A denominator whose sign CVXPY cannot tell is taken to be positive; the module's docstring says so.
+            warnings.filterwarnings("ignore", message="CVXPY \\(DNLP\\) could not verify", category=UserWarning)
+            data, inverse = chain.apply(twin)
+        x = np.asarray(data["x0"], dtype=float)
+        bounds = data["_bounds"]
+        oracles = Oracles(bounds.new_problem, verbose=False)
+        functions = _Functions(oracles, x, len(data["cl"]))
+
+        ids = {}
+        for name, original, row in rows:
+            key = row.id
+            for step in inverse:
+                key = getattr(step, "cons_id_map", {}).get(key, key)
+            ids[key] = (name, original)
+        places, parts, first = [], [], 0
+        for constraint in bounds.problem.constraints:
+            name, original = ids.get(constraint.id, ("an auxiliary equation of CVXPY", None))
+            if original is not None:
+                places.append((original, first, 1 if isinstance(constraint, Equality) else -1))
+            parts.append((name, int(constraint.size)))
+            first += int(constraint.size)
+        mine = {variable.id: variable.name() for variable in twin.variables()}
+        columns = [(mine.get(v.id, "an auxiliary variable of CVXPY"), int(v.size)) for v in bounds.main_var]
+        program = SimpleNamespace(
+            functions=functions,
+            variables=_Named(columns),
+            constraints=_Named(parts),
+            lower=data["cl"],
+            upper=data["cu"],
+            x_lower=data["lb"],
+            x_upper=data["ub"],
+        )
+        presolved = SimpleNamespace(
+            **vars(program),
+            program=program,
+            kept=np.arange(len(data["cl"])),
+            restore=Multipliers,
+            reduce=lambda multipliers: (multipliers.rows, multipliers.x_lower, multipliers.x_upper),
+        )
+        return cls(twin, chain, inverse, cast(Program, program), cast(Presolved, presolved), x, places)
+
+    def load(self, x: np.ndarray) -> None:
+        """Set the user's variables."""
+        solution = self.chain.invert({"status": 0, "x": x, "obj_val": 0.0}, self.inverse)
+        for variable in self.problem.variables():
+            variable.save_value(solution.primal_vars[variable.id])
+
+    def duals(self, multipliers: Multipliers) -> dict[int, np.ndarray]:
+        """Constraint id -> multiplier in CVXPY's convention. IPOPT's g is lhs - rhs for ==, and rhs - lhs >= 0 for <=."""
+        return {
+            original.id: sign * multipliers.rows[first : first + original.size] for original, first, sign in self.places
+        }

@@ -7,6 +7,7 @@ rules are sufficient, not necessary: "not known to be convex" says nothing again
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,27 @@ def _analyse(family: Family, x_lower: np.ndarray, x_upper: np.ndarray) -> _Node:
             # a / b^k as a b^(-k): 1 / (convex b^2) alone would be of unknown curvature.
             _, base, exponent = operands[1]
             return _product(visit(operands[0]), _power(visit(base), -exponent), ~everywhere)
+        if operator == "*":
+            factors = _factors(shape)
+            numbers = [factor for factor in factors if factor[0] == "p"]
+            others = [factor for factor in factors if factor[0] != "p"]
+            if all(other == others[0] for other in others):
+                node = _power(visit(others[0]), float(len(others))) if len(others) > 1 else visit(others[0])
+            else:
+                node = functools.reduce(lambda a, b: _product(a, b, ~everywhere), map(visit, others))
+            for number in numbers:
+                node = _scaled(node, constants[number[1]])
+            return node
         parts = [visit(operand) for operand in operands]
         return _combine(operator, parts, operands, ~everywhere)
 
     with np.errstate(all="ignore"):
         return _scaled(deeply(visit, family.shape), constants[0])
+
+
+def _factors(shape: Any) -> list[Any]:
+    """0.5 x x is 0.5 x^2, however it is nested."""
+    return [factor for part in shape[1:] for factor in _factors(part)] if shape[0] == "*" else [shape]
 
 
 def _combine(operator: str, parts: list[_Node], operands: list[Any], nowhere: np.ndarray) -> _Node:
@@ -93,8 +110,6 @@ def _combine(operator: str, parts: list[_Node], operands: list[Any], nowhere: np
         )
     if operator == "-":
         return _Node(-first.high, -first.low, first.concave, first.convex)
-    if operator == "*":
-        return _power(first, 2.0) if operands[0] == operands[1] else _product(first, parts[1], nowhere)
     if operator == "/":
         return _product(first, _power(parts[1], -1.0), nowhere)
     if operator == "^" and isinstance(operands[1], float):

@@ -82,12 +82,15 @@ def certify(
         wrong = np.where(np.isfinite(high), 0.0, np.maximum(rows, 0.0)) + np.where(
             np.isfinite(low), 0.0, np.maximum(-rows, 0.0)
         )
-        heaviest = max(float((np.abs(rows) * weight).max(initial=0.0)), 1e-300)
         wrong_lower = np.where(np.isfinite(program.x_lower), np.maximum(-z_lower, 0.0), np.abs(z_lower))
         wrong_upper = np.where(np.isfinite(program.x_upper), np.maximum(-z_upper, 0.0), np.abs(z_upper))
-        tug = max(float((reach * np.abs(gradient)).max(initial=0.0)), objective_unit)
+        # Relative to the heaviest pull of the objective or of a row: a multiplier of nothing but noise has a sign, too.
+        heaviest = np.maximum((np.abs(rows) * weight).max(initial=0.0), (reach * np.abs(gradient)).max(initial=0.0))
+        heaviest = np.maximum(heaviest, objective_unit)
         dual = largest(
-            "dual", (wrong * weight / heaviest, row_name), ((wrong_lower + wrong_upper) * reach / tug, column_name)
+            "dual",
+            (wrong * weight / heaviest, row_name),
+            ((wrong_lower + wrong_upper) * reach / heaviest, column_name),
         )
 
         # Complementarity, rows and bounds, in units of the objective.

@@ -249,9 +249,8 @@ def disagreements_exhausted(game: bo.Game) -> list[str]:
         (problem2_pyomo, "theorem", lambda c: exhausted_prices(c, zero_utility=False)),
         (problem2_pyomo, "optimal", spent_prices),
         (problem3_pyomo, "theorem", lambda c: exhausted_prices(c, zero_utility=True)),
-        (problem3_pyomo, "optimal", lambda c: exhausted_prices(c, zero_utility=True)),
     )
-    lines = []
+    lines = list(_spent_on_optimal_responses(game))
     for problem, reply, reference in programmes:
         route = f"{problem.__name__.rpartition('.')[2]}, exhausted, {reply}"
         prices = {name: found for name, c in clients_of(game) if (found := reference(c)) is not None}
@@ -268,6 +267,21 @@ def disagreements_exhausted(game: bo.Game) -> list[str]:
             first = table.index[error.max(axis=1).argmax()]
             lines.append(f"{route}: prices of client {first} off by {error.max():.2g}")
     return lines
+
+
+def _spent_on_optimal_responses(game: bo.Game) -> Iterator[str]:
+    """Problem 3 with optimal responses, by the owner's utility: Theorem 4.1's payments R_t and rho psi^3 / s^2.
+
+    The mining payment may be 1e-7 of the whole, so its price says little.
+    """
+    cost = {}
+    for name, c in clients_of(game):
+        found = exhausted_prices(c, zero_utility=True)
+        if found is not None:
+            mining = c.psi * c.rho ** (1 / 3) * found[1] ** (2 / 3)  # s p_m at p_m = rho (psi/s)^3
+            cost[name] = -game.cost_weight * (c.deadline + c.training_cap + mining)
+    solution = bo.solve(problem3_pyomo.build(game, response="optimal", budgets="exhausted"))
+    yield from _compare("problem3_pyomo, exhausted, optimal", solution, cost, _performance(game, list(cost)))
 
 
 def _performance(game: bo.Game, recruited: list[str]) -> float:

@@ -52,6 +52,8 @@ POSITIVE, UNIT = (0.0, None), (0.0, 1.0)
         (lambda x, y: 2 * x - y, (None, None), (None, None)),
         (lambda x, y: (x - y) ** 2 + x**4, (None, None), (None, None)),
         (lambda x, y: (x + y) * (x + y), (None, None), (None, None)),
+        (lambda x, y: 0.02 * y * y + 3 * (x * (2 * x)), (None, None), (None, None)),
+        (lambda x, y: 0.5 * x * x * x * y**0, POSITIVE, POSITIVE),
         (lambda x, y: 3 / x**2 + 1 / y, POSITIVE, POSITIVE),
         (lambda x, y: x**1.5 - y**0.5 + x**-0.3, POSITIVE, POSITIVE),
         (lambda x, y: pyo.exp(x + y) - pyo.log(x) - pyo.sqrt(2 * y + 1), POSITIVE, POSITIVE),

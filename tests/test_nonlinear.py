@@ -431,6 +431,17 @@ def test_certificates_fail_for_tampered_points_and_multipliers() -> None:
     assert gap.gap is not None and gap.gap > 1e-6 and not gap.closes_gap
 
 
+def test_the_sign_of_noise_is_no_reason_to_reject() -> None:
+    # min exp(sqrt y) + x / 100 on a row that is far from binding: its multiplier is 0, here told as +1e-12.
+    m = new(x=0.3, y=0.5)
+    m.x.bounds = m.y.bounds = (1e-6, 1)
+    m.o = pyo.Objective(expr=pyo.exp(pyo.sqrt(m.y)) + m.x / 100)
+    m.c = pyo.Constraint(expr=m.x + m.y >= -4)
+    a = solve_program(m)
+    assert a.status is bo.Status.SOLVED
+    assert certified(a, rows=np.array([1e-12])).holds()
+
+
 def test_certificates_do_not_lose_a_nan() -> None:
     # log x at x < 0 is NaN, its derivative 1/x is not; no other constraint may hide that.
     m = new(x=1.0, y=1.0)

@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "acceptable_iter": 0,
     "max_iter": 3000,
     "sb": "yes",
+    "check_derivatives_for_naninf": "yes",  # a NaN that reaches the linear solver can crash the whole process
     "option_file_name": "",  # an ipopt.opt that lies in the working directory is none of our business
 }
 

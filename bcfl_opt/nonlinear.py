@@ -126,11 +126,12 @@ def solve_program(
     time_limit: float | None = None,
     streams: Sequence[TextIO] = (),
     unit: float = 1.0,
+    finest: bool = False,
 ) -> Answer:
     """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
 
     streams : text streams that get IPOPT's log as it goes.
-    unit : what counts as small in this model, see :func:`bcfl_opt.kkt.certify`.
+    unit : what counts as small in this model, see :func:`bcfl_opt.kkt.certify`. finest : go on to where doubles end.
     """
     begin = time.perf_counter()
     options = validated(options or {})
@@ -159,7 +160,7 @@ def solve_program(
         x, multipliers = _from_previous(warm_start, read, x)
     convex = is_convex(read, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
-    attempts = _attempts(reduced, x, unit, convex)
+    attempts = _attempts(reduced, x, unit, convex, 1e-15 if finest else 1e-12)
     escapes = 0
     tried: list[Any] = []
     while attempts:
@@ -206,7 +207,7 @@ def solve_program(
 
 
 def _attempts(
-    reduced: Presolved, x: np.ndarray, unit: float, convex: bool
+    reduced: Presolved, x: np.ndarray, unit: float, convex: bool, finest: float
 ) -> list[tuple[dict[str, Any], ipopt.Scaling | None]]:
     """Options and scalings to try, in order.
 
@@ -222,7 +223,7 @@ def _attempts(
         pull = np.abs(reduced.functions.gradient(x) * x)
     pull = pull[np.isfinite(pull) & (pull > 0)]
     natural = ipopt.Scaling.at(reduced, x, 1.0 / float(np.median(pull)) if pull.size else 1.0)
-    plain, scaled = _tight(unit), _tight(unit * natural.objective)
+    plain, scaled = _tight(unit, finest), _tight(unit * natural.objective, finest)
     own: list[tuple[dict[str, Any], ipopt.Scaling | None]] = [(plain, None), ({**scaled, "mu_init": 1e-2}, natural)]
     relaxed = [({**scaled, **options}, natural) for options in RELAXED]
     return [*(own if convex else own[::-1]), *relaxed]
@@ -247,9 +248,9 @@ def _raised(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:
     return ipopt.Scaling(float(factor[-1]), np.ones(len(x)), factor[:-1])
 
 
-def _tight(unit: float) -> dict[str, Any]:
-    """Tolerances of a millionth of ``unit``, as far as doubles go; a solve that stalls just above them may stop."""
-    tolerance = float(np.clip(1e-6 * unit, 1e-12, 1e-9))
+def _tight(unit: float, finest: float) -> dict[str, Any]:
+    """Tolerances of a millionth of ``unit``, ``finest`` at least; a solve that stalls just above them may stop."""
+    tolerance = float(np.clip(1e-6 * unit, finest, 1e-9))
     options: dict[str, Any] = dict.fromkeys(("tol", "compl_inf_tol", "constr_viol_tol"), tolerance)
     return options | dict.fromkeys(("acceptable_tol", "acceptable_compl_inf_tol"), 1e-9) | {"acceptable_iter": 15}
 

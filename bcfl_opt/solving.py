@@ -81,6 +81,7 @@ def _solve_pyomo(
     warm_start: Solution | None,
     time_limit: float | None,
     tee: bool,
+    finest: bool = False,
 ) -> Solution:
     from bcfl_opt.nonlinear import Answer, solve_program
 
@@ -102,6 +103,7 @@ def _solve_pyomo(
         time_limit=time_limit,
         streams=(sys.stdout,) if tee else (),
         unit=context.unit if context else 1.0,
+        finest=finest,
     )
     begin = time.perf_counter()
     solved = answer.status is Status.SOLVED
@@ -128,9 +130,18 @@ def _solve_pyomo(
         if context.follower_optimal:
             dropped = {limit: _without(model.component(limit), context) for limit in SPEED_LIMITS}
         solution = _with_clients(solution, context, values, dropped)
+        if solution.status is Status.FOLLOWER_NOT_OPTIMAL and not finest and _nearly(solution):
+            # A client whose pay is a millionth of the whole can miss its own tolerance where the whole meets it.
+            finer = _solve_pyomo(model, options, warm_start, time_limit, tee, finest=True)
+            return finer if finer.succeeded else solution
     if solution.succeeded:
         answer.load()
     return dataclasses.replace(solution, timing={**solution.timing, "report": time.perf_counter() - begin})
+
+
+def _nearly(solution: Solution) -> bool:
+    gap = solution.certificate.follower_gap if solution.certificate is not None else None
+    return gap is not None and gap <= 1e-3
 
 
 def _without(limit: Any, context: Context) -> list[Any]:

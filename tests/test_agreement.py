@@ -24,7 +24,7 @@ import bcfl_opt as bo
 from bcfl_opt.models import problem2_pyomo, problem3_pyomo
 
 SIZES = [1, 1, 2, 3, 4, 6, 9, 14, 20, 30, 45, 70, 100]
-LARGE = [(300, 101), (1000, 103), (1000, 204)]
+LARGE = [(300, 101), (1000, 102), (1000, 204)]
 GAMES = [(n, seed) for seed, n in enumerate(SIZES)] + LARGE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 from collections.abc import Callable
@@ -11,17 +10,12 @@ import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import brentq, minimize_scalar
 
 import bcfl_opt as bo
 from bcfl_opt import conic
-from bcfl_opt.cones import Cones
-from bcfl_opt.conic_program import ConicProgram
 from bcfl_opt.models import problem1_cvxpy, problem2_cvxpy
-from bcfl_opt.refinement import refine
 
 SOLVERS = ["clarabel", "ipopt"]
 
@@ -281,155 +275,6 @@ def test_limits_are_told() -> None:
     assert conic.solve_convex(model, time_limit=1e-3).status is bo.Status.TIME_LIMIT
 
 
-# ---------------------------------------------------------------------------------- certificates that must fail
-
-
-def optimum() -> tuple[ConicProgram, np.ndarray, np.ndarray]:
-    """min x_1 + x_2, x_1 x_2 >= 1 (second-order cone), x_1 >= 2: x = (2, 1/2), with multipliers in closed form.
-
-    |(2, x_1 - x_2)| <= x_1 + x_2. At the optimum dx_2 / dx_1 = -1/4, so x_1 >= 2 has the multiplier 3/4; the cone's is
-    z = k (5/2, -2, -3/2) with k = 1/4, along the reflected slack: A'z = -(k (5/2 - 3/2), k (5/2 + 3/2)) = -(1/4, 1).
-    """
-    A = np.array([[-1.0, 0.0], [-1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])
-    b = np.array([-2.0, 0.0, 2.0, 0.0])
-    program = ConicProgram(sp.csc_array((2, 2)), np.ones(2), sp.csc_array(A), b, Cones(0, 1, (3,)))
-    return program, np.array([2.0, 0.5]), np.array([0.75, 0.625, -0.5, -0.375])
-
-
-def residuals(program: ConicProgram, x: np.ndarray, z: np.ndarray) -> dict[str, float]:
-    return program.certify(x, z, unit=1e-3, names=str).residuals
-
-
-def test_a_certificate_holds_at_the_optimum_and_at_no_other_point() -> None:
-    program, x, z = optimum()
-    assert max(residuals(program, x, z).values()) < 1e-15
-    for move in (np.array([0.0, -1e-4]), np.array([-1e-4, 0.0])):
-        assert residuals(program, x + move, z)["primal"] > 1e-6
-    away = residuals(program, np.array([2.1, 1 / 2.1]), z)  # feasible, on the cone, and 4 % worse
-    assert away["primal"] < 1e-15 and away["gap"] > 1e-2 and away["complementarity"] > 1e-2
-    tilted = residuals(program, x, z + np.array([1e-4, 0, 0, 0]))
-    assert tilted["stationarity"] > 1e-6 and tilted["primal"] < 1e-15
-    assert residuals(program, x, z * np.array([-1.0, 1, 1, 1]))["dual"] > 1e-2
-    assert residuals(program, x, z * np.array([1.0, 0.5, 1, 1]))["dual"] > 1e-2
-
-
-def test_newton_steps_turn_a_near_point_into_the_exact_one_and_keep_a_better_one() -> None:
-    program, x, z = optimum()
-    near = x + np.array([1e-4, -2e-4]), z + np.array([1e-4, 2e-4, -1e-4, 1e-4])
-    x_new, z_new, steps = refine(program, *near)
-    np.testing.assert_allclose(x_new, x, rtol=1e-14)
-    np.testing.assert_allclose(z_new, z, rtol=1e-13)
-    assert 1 <= steps <= 5
-    assert refine(program, x, z)[0].tolist() == x.tolist()
-    far = refine(program, np.array([-5.0, 40.0]), z)  # not near: whatever comes back is no worse
-    assert max(residuals(program, *far[:2]).values()) <= max(residuals(program, np.array([-5.0, 40.0]), z).values())
-
-
-def test_scaling_and_taking_out_constant_costs_leave_the_answer() -> None:
-    x = cp.Variable(2, name="x")
-    problem = cp.Problem(
-        cp.Minimize(1e6 * cp.sum(x) + 1e-6 * cp.sum(cp.inv_pos(1e-4 * x))),
-        [cp.sum(x) == 3e4, x[0] >= 1e4, x[1] <= np.inf],
-    )
-    data, _, _ = problem.get_problem_data("CLARABEL", solver_opts={})
-    program, kept = ConicProgram.of(data).without_empty_rows()
-    assert np.count_nonzero(~kept) == 1  # x_1 <= inf
-    reduced, shift = program.without_constant_cost()
-    assert not reduced.q[np.abs(program.q) == 1e6].any()  # what the equality fixes is gone, exactly
-    scaled, _ = reduced.scaled()
-    numbers = np.abs(np.concatenate([scaled.A.data, scaled.q[scaled.q != 0], scaled.b[scaled.b != 0]]))
-    assert numbers.min() > 1e-2 and numbers.max() < 1e2
-    solution = solved(problem)
-    np.testing.assert_allclose(solution.variables["x"], [1.5e4, 1.5e4], rtol=1e-9)
-    # d / d(3e4) of 1e6 B + 4e-2 / B, at B = 3e4: the multiplier is right again after the shift
-    assert shift.shape == (1,) and solution.shadow_prices["constraint 0"] == pytest.approx(1e6 - 4e-2 / 9e8, rel=1e-12)
-
-
-def test_a_solver_that_is_wrong_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = conic._clarabel
-
-    def sloppy(*arguments: object) -> tuple[str, np.ndarray, np.ndarray, int, str]:
-        word, x, z, iterations, log = honest(*arguments)  # type: ignore[arg-type]
-        return word, x * 1.001, z, iterations, log
-
-    monkeypatch.setattr(conic, "_clarabel", sloppy)
-    monkeypatch.setattr(conic, "refine", lambda program, x, z: (x, z, 0))
-    model = problem2_cvxpy.build(a_game(2))
-    before = model.variables["training_time"].value
-    solution = conic.solve_convex(model)
-    assert solution.status is bo.Status.NOT_CERTIFIED and solution.quality is bo.Quality.NONE
-    assert solution.certificate is not None and not solution.certificate.holds()
-    assert "> 1e-06" in solution.detail
-    np.testing.assert_array_equal(model.variables["training_time"].value, before)
-    with pytest.raises(bo.NoSolutionError):
-        _ = solution.variables
-
-    def liar(*_: object) -> tuple[str, np.ndarray, np.ndarray, int, str]:
-        program = _[0]
-        assert isinstance(program, ConicProgram)
-        return "PrimalInfeasible", np.zeros(len(program.q)), np.ones(len(program.b)), 1, ""
-
-    monkeypatch.setattr(conic, "_clarabel", liar)
-    solution = conic.solve_convex(model)
-    assert solution.status is bo.Status.NUMERICAL_FAILURE and "proof does not hold" in solution.detail
-
-
-def test_a_users_own_constraint_is_judged_at_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The conic form holds, the user's constraint does not: unpacking is tampered with.
-    unpacked = conic._unpacked
-
-    def shifted(*arguments: object) -> object:
-        solution = unpacked(*arguments)  # type: ignore[arg-type]
-        solution.primal_vars = {name: value - 1e-4 for name, value in solution.primal_vars.items()}
-        return solution
-
-    monkeypatch.setattr(conic, "_unpacked", shifted)
-    x = cp.Variable(3, name="x")
-    solution = conic.solve_convex(cp.Problem(cp.Minimize(cp.sum(x)), [(x >= np.array([0, 5, 1])).set_label("floor")]))
-    assert solution.status is bo.Status.NOT_CERTIFIED and "primal 0.0001" in solution.detail
-    assert "floor[0]" in solution.detail
-
-
-# ---------------------------------------------------------------------------------- cones
-
-
-CONES = Cones(zero=1, nonneg=1, soc=(3,), psd=(2,), exp=1, power=(0.25,), powers=((0.2, 0.3, 0.5),))
-INSIDE = np.array([0, 1, 5, 3, 4, 1, 0, 1, 1, 1, math.e, 1, 1, 1, 1, 1, 1, 1], dtype=float)
-#: -x e^(y/x) = e z for the exponential cone, x_k = a_k for the power cones.
-DUAL = np.array([9, 1, 5, -3, -4, 1, 0, 1, -1, -1, 1, 0.25, 0.75, -1, 0.2, 0.3, 0.5, -1], dtype=float)
-
-
-def test_points_on_the_boundary_of_every_cone() -> None:
-    assert CONES.sizes.tolist() == [1, 1, 3, 3, 3, 3, 4] and CONES.starts.tolist() == [0, 1, 2, 5, 8, 11, 14]
-    np.testing.assert_allclose(CONES.violation(INSIDE), 0, atol=1e-15)
-    np.testing.assert_allclose(CONES.dual_violation(DUAL), 0, atol=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("row", "cone", "change"),
-    [(0, 0, 0.1), (1, 1, -1.1), (2, 2, -0.1), (6, 3, 2.0), (10, 4, -0.1), (13, 5, 0.1), (17, 6, 0.1)],
-)
-def test_points_outside_every_cone(row: int, cone: int, change: float) -> None:
-    moved = INSIDE.copy()
-    moved[row] += change
-    outside = CONES.violation(moved)
-    assert 0.02 < outside[cone] < 0.5 and outside.sum() == pytest.approx(outside[cone])
-    if cone:  # the zero cone's dual is everything
-        moved = DUAL.copy()
-        moved[row] -= 0.2 if cone in (4, 5, 6) else 1.5
-        outside = CONES.dual_violation(moved)
-        assert outside[cone] > 0.02 and outside.sum() == pytest.approx(outside[cone])
-
-
-@settings(max_examples=50, derandomize=True, deadline=None)
-@given(st.lists(st.floats(-20, 20), min_size=6, max_size=6))
-def test_members_of_a_cone_and_of_its_dual_have_a_nonnegative_product(numbers: list[float]) -> None:
-    for cones in (Cones(0, 0, exp=1), Cones(0, 0, power=(0.3,)), Cones(0, 0, soc=(3,)), Cones(0, 0, psd=(2,))):
-        s, z = np.array(numbers[:3]), np.array(numbers[3:])
-        if cones.violation(s)[0] == 0 and cones.dual_violation(z)[0] == 0:
-            assert s @ z >= -1e-9 * (1 + np.abs(s).max() * np.abs(z).max())
-
-
 # ---------------------------------------------------------------------------------- shadow prices
 
 
@@ -490,148 +335,6 @@ def test_shadow_prices_of_a_game_have_the_clients_ids() -> None:
     assert price.sum() == pytest.approx((longer.objective - shorter.objective) / 2e-4, rel=1e-6)
     by_ipopt = solved(problem1_cvxpy.build(game, some_prices(game)), solver="ipopt").shadow_prices["deadline"]
     pd.testing.assert_series_equal(by_ipopt, price, rtol=1e-6)
-
-
-# ---------------------------------------------------------------------------------- swapping
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_without_the_deadline_and_with_a_cap_on_a_speed(solver: str) -> None:
-    game = a_game()
-    prices = some_prices(game)
-    c = problem1_cvxpy.build(game, prices, reward_caps=True)
-    del c.constraints["deadline"]
-    c.constraints["cap"] = c.expressions["training_speed"] <= 0.35
-    solution = bo.solve(c, solver=solver)
-    assert solution.succeeded and solution.clients is not None, solution
-    # U rises in both times, so the reward caps end them: t = R_t / p_t, s = R_m / p_m. The cap on the speed is t >= mu / .35.
-    times = game.caps[["training_cap", "mining_cap"]].to_numpy() / prices.to_numpy()
-    assert np.all(times[:, 0] > game.population.training_cycles / 0.35)
-    np.testing.assert_allclose(solution.clients[["training_time", "mining_time"]], times, rtol=1e-6)
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_cap_on_a_speed_that_binds(solver: str) -> None:
-    game = a_game()
-    c = problem2_cvxpy.build(game)
-    c.constraints["cap"] = c.expressions["training_speed"] <= 0.6
-    solution = bo.solve(c, solver=solver)
-    assert solution.succeeded and solution.clients is not None, solution
-    # Theory 5.1: equal speeds (mu + psi) / T, or t = mu / 0.6 where that would be faster.
-    mu = game.population.training_cycles
-    t = np.maximum(mu * 25 / (mu + 6), mu / 0.6)
-    assert 0 < np.count_nonzero(t == mu / 0.6) < 6
-    np.testing.assert_allclose(solution.clients["training_time"], t, rtol=1e-6)
-    assert np.all((solution.shadow_prices["cap"] > 1e-6) == (t == mu / 0.6))
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_another_objective(solver: str) -> None:
-    # Clients are not coupled, so the best for the worst-off is the least of their best utilities.
-    game = a_game()
-    prices = some_prices(game)
-    c = problem1_cvxpy.build(game, prices)
-    c.objective = cp.Maximize(cp.min(c.expressions["client_utility"]))
-    solution = bo.solve(c, solver=solver)
-    assert solution.succeeded, solution
-    best = bo.best_response(game, prices).clients
-    assert best is not None
-    assert solution.objective == pytest.approx(best["client_utility"].min(), rel=1e-6)
-
-
-def own_deadlines(game: bo.Game) -> bo.models.problem2_cvxpy.ConvexModel:  # type: ignore[name-defined]
-    """The owner may end a client's round early (theory 5.2); clients that are paid by time would not, so no follower."""
-    c = problem2_cvxpy.build(game)
-    c.constraints["deadline"] = c.variables["training_time"] + c.variables["mining_time"] <= game.deadline
-    c.context = dataclasses.replace(c.context, follower_optimal=False)
-    return c
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_shared_payment_budget_over_all_clients(solver: str) -> None:
-    # Theory 5.2: min sum T_i + rho_i (mu_i + psi)^3 / T_i^2, the payments at most B: T_i = min(T, (2 rho_i (1 + nu))^(1/3)
-    # (mu_i + psi)), one root in the multiplier nu. Speeds are equal, and here below every limit.
-    game = a_game()
-    mu, rho, psi = game.population.training_cycles, game.population.energy_coefficient, game.mining_cycles
-
-    def times(nu: float) -> np.ndarray:
-        return np.minimum(game.deadline, np.cbrt(2 * rho * (1 + nu)) * (mu + psi))
-
-    def payments(nu: float) -> float:
-        return float((rho * (mu + psi) ** 3 / times(nu) ** 2).sum())
-
-    budget = 0.045 * payments(0.0)
-    nu = brentq(lambda nu: payments(nu) - budget, 0, 1e4, xtol=1e-14, rtol=1e-14)
-    assert 0 < np.count_nonzero(times(nu) == game.deadline) < 6
-    c = own_deadlines(game)
-    c.constraints["budget"] = cp.sum(c.expressions["training_reward"] + c.expressions["mining_reward"]) <= budget
-    solution = bo.solve(c, solver=solver)
-    assert solution.succeeded and solution.clients is not None, solution
-    cost = times(nu).sum() + budget
-    assert solution.objective == pytest.approx(math.log1p(mu.sum()) - 0.1 * cost, rel=1e-7)
-    spent = solution.clients["training_time"] + solution.clients["mining_time"]
-    np.testing.assert_allclose(spent, times(nu), rtol=1e-5)
-    assert solution.shadow_prices["budget"] == pytest.approx(0.1 * nu, rel=1e-5)
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_common_round_time(solver: str) -> None:
-    # min N D + sum rho_i (mu_i + psi)^3 / D^2: D^3 = 2 mean(rho_i (mu_i + psi)^3), with all speeds below their limits.
-    game = a_game()
-    energy = game.population.energy_coefficient * (game.population.training_cycles + game.mining_cycles) ** 3
-    answer = np.cbrt(2 * energy.mean())
-    c = own_deadlines(game)
-    for limit in ("training_speed_limit", "mining_speed_limit"):
-        del c.constraints[limit]
-    round_time = cp.Variable(name="round_time", value=20.0)
-    c.constraints["deadline"] = c.variables["training_time"] + c.variables["mining_time"] == round_time
-    c.constraints["latest"] = round_time <= game.deadline
-    solution = bo.solve(c, solver=solver)
-    assert solution.succeeded, solution
-    assert answer < game.deadline
-    assert solution.variables["round_time"] == pytest.approx(answer, rel=1e-6)
-    cost = 6 * answer + energy.sum() / answer**2
-    assert solution.objective == pytest.approx(math.log1p(game.population.training_cycles.sum()) - 0.1 * cost, rel=1e-8)
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_common_round_time_at_given_prices(solver: str) -> None:
-    # sum U_i(D) - 3 D over one D: every client uses all of it, and U_i(D) is a scalar problem of its own.
-    game = a_game(4, deadline=40.0)
-    prices = some_prices(game)
-    c = problem1_cvxpy.build(game, prices)
-    round_time = cp.Variable(name="round_time", value=40.0)
-    c.constraints["deadline"] = c.variables["training_time"] + c.variables["mining_time"] <= round_time
-    c.constraints["latest"] = round_time <= game.deadline
-    c.objective = cp.Maximize(cp.sum(c.expressions["client_utility"]) - 1.0 * round_time)
-    solution = bo.solve(c, solver=solver)
-    assert solution.succeeded, solution
-
-    def total(end: float) -> float:
-        response = bo.best_response(game.replace(deadline=end), prices)
-        assert response.clients is not None
-        return response.objective - end if response.clients["recruited"].all() else -math.inf
-
-    shortest = sum(least_times(game, prices))
-    best = minimize_scalar(
-        lambda end: -total(end), bounds=(shortest * (1 + 1e-9), 40.0), method="bounded", options={"xatol": 1e-9}
-    )
-    assert solution.objective == pytest.approx(-best.fun, rel=1e-7)
-
-
-def least_times(game: bo.Game, prices: pd.DataFrame) -> tuple[float, float]:
-    """Bounds of the client that needs longest."""
-    p, q = game.population, game.population.max_speed
-    t = p.training_cycles * np.maximum(np.cbrt(p.energy_coefficient / prices["training_price"].to_numpy()), 1 / q)
-    s = game.mining_cycles * np.maximum(np.cbrt(p.energy_coefficient / prices["mining_price"].to_numpy()), 1 / q)
-    k = int((t + s).argmax())
-    return float(t[k]), float(s[k])
-
-
-def test_an_owner_that_ends_rounds_early_is_told_that_clients_would_not() -> None:
-    c = own_deadlines(a_game())
-    c.context = dataclasses.replace(c.context, follower_optimal=True)
-    assert bo.solve(c).status is bo.Status.FOLLOWER_NOT_OPTIMAL
 
 
 # ---------------------------------------------------------------------------------- IPOPT's own matters

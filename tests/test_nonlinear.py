@@ -258,6 +258,15 @@ def undefined_constraint() -> Any:
     return m
 
 
+def undefined_derivative() -> Any:
+    # sqrt(0) is 0 and its derivative is not a number; IPOPT once handed it to MUMPS, which crashed the process.
+    m = new(x=0.9, y=-1.3)
+    m.x.bounds = m.y.bounds = (-2, 2)
+    m.o = pyo.Objective(expr=m.y + 0.01 * m.x + 0.02 * m.y * m.y)
+    m.c = pyo.Constraint(expr=pyo.sqrt(m.x - m.x) <= 1.9)
+    return m
+
+
 def too_few_degrees() -> Any:
     m = new(x=1.0, y=1.0)
     m.o = pyo.Objective(expr=m.x)
@@ -278,6 +287,7 @@ def too_few_degrees() -> Any:
         (hs071, {}, 1e-9, {"TIME_LIMIT"}),
         (undefined_at_start, {}, None, {"EVALUATION_ERROR"}),
         (undefined_constraint, {}, None, {"EVALUATION_ERROR"}),
+        (undefined_derivative, {}, None, {"EVALUATION_ERROR"}),
         (too_few_degrees, {}, None, {"NO_FREEDOM"}),
     ],
 )

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.conic_program import ConicProgram
 from bcfl_opt.context import ConvexModel
-from bcfl_opt.convex_problem import ConvexProblem, restore
+from bcfl_opt.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
 from bcfl_opt.refinement import refine
 from bcfl_opt.solution import Quality, Solution, Status
@@ -163,7 +163,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         objective = float(problem.problem.objective.value)
         variables, shadow_prices = problem.values(), problem.shadow_prices(solution.dual_vars)
     elif status is Status.INFEASIBLE:
-        detail = _conflict(problem, _unpacked(chain, inverse, "PrimalInfeasible", outcome.x, duals).dual_vars)
+        detail = problem.conflict(_unpacked(chain, inverse, "PrimalInfeasible", outcome.x, duals).dual_vars)
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -228,6 +228,9 @@ def _run(program: ConicProgram, options: dict[str, Any], time_limit: float | Non
             status, z = Status.INFEASIBLE, z_feasible
         elif not program.proves_unbounded(x):
             status, detail = Status.NUMERICAL_FAILURE, "Clarabel takes it for unbounded, but its proof does not hold"
+        else:
+            feasible = "" if word == "Solved" else ", if any point is feasible"
+            detail = f"along {names(int(np.abs(x).argmax()))}{feasible}"
     elif status is not Status.INFEASIBLE and np.isfinite(x).all() and np.isfinite(z).all():
         x, z, _ = refine(program, x, z)
         certificate = program.certify(x, z, unit=UNIT, names=names)
@@ -293,43 +296,9 @@ def _settings(options: Mapping[str, Any], time_limit: float | None = None) -> An
 # ---------------------------------------------------------------------------------- what the answer means
 
 
-def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificate, Status, str]:
-    """The certificate with the violation of the user's own constraints at the present values, and what follows."""
-    violation, place = problem.worst_violation(problem.constraints)
-    if violation >= certificate.primal:
-        where = {**certificate.where, "primal": place}
-        certificate = dataclasses.replace(certificate, primal=violation, where=where)
-    if not certificate.holds():
-        return certificate, Status.NOT_CERTIFIED, certificate.failure()
-    violation, place = problem.worst_violation(problem.checks)
-    if not dataclasses.replace(certificate, primal=violation).holds():
-        certificate = dataclasses.replace(certificate, primal=violation, where={**certificate.where, "primal": place})
-        return (
-            certificate,
-            Status.NOT_CERTIFIED,
-            f"{place}, which is not convex and so not imposed, fails by {violation:.3g}",
-        )
-    return certificate, Status.SOLVED, ""
-
-
-def quality(solved: bool, certificate: Certificate | None) -> Quality:
-    """GLOBAL only where a duality gap is known, and closed."""
-    if not solved or certificate is None:
-        return Quality.NONE
-    return Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL
-
-
 def _unpacked(chain: Any, inverse: Any, word: str, x: np.ndarray, z: np.ndarray) -> Any:
     """CVXPY's solution in terms of the user's variables and constraints, whatever word Clarabel ended with."""
     return chain.invert(SimpleNamespace(status=word, x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=0), inverse)
-
-
-def _conflict(problem: ConvexProblem, duals: Mapping[int, Any]) -> str:
-    """Which constraints the proof of infeasibility needs."""
-    weights = {name: np.abs(duals.get(c.id, 0.0)) for name, c in problem.constraints.items() if c.size}
-    weights = {name: float(np.max(weight)) for name, weight in weights.items() if np.size(weight)}
-    heaviest = max(weights.values(), default=0.0)
-    return f"in conflict: {listing([name for name, w in weights.items() if w > 1e-3 * heaviest > 0], 8)}"
 
 
 def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:

@@ -18,8 +18,10 @@ from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, Zero
 from cvxpy.constraints.constraint import Constraint
 from cvxpy.expressions.expression import Expression
 
+from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.errors import InputError, ModelError
+from bcfl_opt.solution import Quality, Status
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,9 +115,13 @@ class ConvexProblem:
 
     def _at(self, k: int, part: Any) -> str:
         """Where the k-th entry of a part is: "['client-3']", "[4]", or "" for a scalar."""
-        if self.clients is not None and part.shape == (len(self.clients),):
+        if self._of_clients(part):
+            assert self.clients is not None
             return f"[{self.clients[k]!r}]"
         return f"[{k}]" if part.size > 1 else ""
+
+    def _of_clients(self, part: Any) -> bool:
+        return self.clients is not None and part.shape == (len(self.clients),)
 
     def entry(self, variable: cp.Variable, k: int) -> str:
         """Name of a variable's k-th entry."""
@@ -164,6 +170,28 @@ class ConvexProblem:
             prices[name] = self._labelled(self.sense * side * value + 0.0)
         return prices
 
+    def conflict(self, duals: Mapping[int, Any]) -> str:
+        """Which constraints a proof of infeasibility needs: its multipliers, in CVXPY's convention, say so.
+
+        Where clients are in conflict each on its own account, the one that weighs most stands for them.
+        """
+        weights = {
+            name: np.abs(np.broadcast_to(np.asarray(duals.get(c.id, 0.0), dtype=float).ravel(order="F"), (c.size,)))
+            for name, c in self.constraints.items()
+            if c.size
+        }
+        least = 1e-3 * max((float(weight.max()) for weight in weights.values()), default=0.0)
+        by_client = {n: w for n, w in weights.items() if self._of_clients(self.constraints[n])}
+        loads = sum(by_client.values(), np.zeros(0 if self.clients is None else len(self.clients)))
+        heaviest, others = (int(loads.argmax()), int(np.count_nonzero(loads > least)) - 1) if by_client else (0, 0)
+        found = []
+        for name, weight in weights.items():
+            k = heaviest if name in by_client else int(weight.argmax())
+            if weight[k] > least:
+                found.append(f"{name}{self._at(k, self.constraints[name])}")
+        more = f" (and {others} more client{'s' if others > 1 else ''})" if others > 0 else ""
+        return f"in conflict: {', '.join(found)}{more}" if found else ""
+
 
 def restore(saved: list[tuple[cp.Variable, Any]]) -> None:
     """Give variables the values they had; a failed solve leaves the model as it was."""
@@ -194,3 +222,29 @@ def _size(expression: Expression) -> np.ndarray:
     if kind == "multiply" and expression.args[0].is_constant():
         return np.abs(expression.args[0].value) * _size(expression.args[1])
     return np.abs(np.asarray(expression.value, dtype=float))
+
+
+def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificate, Status, str]:
+    """The certificate with the violation of the user's own constraints at the present values, and what follows."""
+    violation, place = problem.worst_violation(problem.constraints)
+    if violation >= certificate.primal:
+        where = {**certificate.where, "primal": place}
+        certificate = dataclasses.replace(certificate, primal=violation, where=where)
+    if not certificate.holds():
+        return certificate, Status.NOT_CERTIFIED, certificate.failure()
+    violation, place = problem.worst_violation(problem.checks)
+    if not dataclasses.replace(certificate, primal=violation).holds():
+        certificate = dataclasses.replace(certificate, primal=violation, where={**certificate.where, "primal": place})
+        return (
+            certificate,
+            Status.NOT_CERTIFIED,
+            f"{place}, which is not convex and so not imposed, fails by {violation:.3g}",
+        )
+    return certificate, Status.SOLVED, ""
+
+
+def quality(solved: bool, certificate: Certificate | None) -> Quality:
+    """GLOBAL only where a duality gap is known, and closed."""
+    if not solved or certificate is None:
+        return Quality.NONE
+    return Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL

@@ -16,8 +16,7 @@ import numpy as np
 
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
-from bcfl_opt.conic import judged, quality
-from bcfl_opt.convex_problem import ConvexProblem, restore
+from bcfl_opt.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.errors import InputError, ModelError, SolverMissingError, listing
 from bcfl_opt.ipopt_options import validated
 from bcfl_opt.kkt import certify

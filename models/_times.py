@@ -16,7 +16,7 @@ class Work:
 
     C is written as (rho c^3 / u^2) (u / t)^2 with the usual time u, so that t / u and u / t are near 1 in any units, and
     as the square of 1 / t, which costs one second-order cone and a quadratic term. Measured against the other ways to
-    write t^-2: the power cone fails on one instance in twelve, the tower of cones of ``power(t, -2)`` takes twice as long.
+    write t^-2: the power cone fails on some random instances, the tower of cones of ``power(t, -2)`` takes twice as long.
     """
 
     def __init__(

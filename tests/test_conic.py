@@ -10,6 +10,7 @@ import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
+from convex_games import a_game, solved, some_prices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,27 +19,6 @@ from bcfl_opt import conic
 from bcfl_opt.models import problem1_cvxpy, problem2_cvxpy
 
 SOLVERS = ["clarabel", "ipopt"]
-
-
-def a_game(n: int = 6, **parameters: object) -> bo.Game:
-    """Pairs around the target, so that nobody has a negative Shapley share; every other client has a speed limit."""
-    rng = np.random.default_rng(n)
-    away = rng.uniform(0.5, 4.0, (n + 1) // 2)
-    mu = np.column_stack([10 - away, 10 + away]).ravel()[:n]
-    q = np.where(np.arange(n) % 2 == 0, 1.5, np.inf)
-    frame = pd.DataFrame({"mu": mu, "rho": rng.uniform(0.005, 0.02, n), "q": q}, index=[f"c{k}" for k in range(n)])
-    return bo.Game(frame, **{"mining_cycles": 6.0, "deadline": 25.0, "mining_cap": 4.0, **parameters})  # type: ignore[arg-type]
-
-
-def some_prices(game: bo.Game) -> pd.DataFrame:
-    rng = np.random.default_rng(len(game))
-    return game.prices(rng.uniform(0.03, 0.3, len(game)), rng.uniform(0.03, 0.3, len(game)))
-
-
-def solved(model: object, **arguments: object) -> bo.Solution:
-    solution = conic.solve_convex(model, **arguments)  # type: ignore[arg-type]
-    assert solution.succeeded, solution
-    return solution
 
 
 # ---------------------------------------------------------------------------------- problems with known answers
@@ -185,7 +165,7 @@ def test_infeasible_is_proven_and_names_the_conflict() -> None:
     x.value = 7.0
     solution = conic.solve_convex(cp.Problem(cp.Minimize(x + y), constraints))
     assert solution.status is bo.Status.INFEASIBLE and solution.quality is bo.Quality.NONE
-    assert solution.detail == "in conflict: 'floor', 'roof'"
+    assert solution.detail == "in conflict: floor, roof"
     assert x.value == 7.0  # a failure leaves the model as it was
     with pytest.raises(bo.NoSolutionError):
         _ = solution.objective
@@ -195,11 +175,25 @@ def test_infeasible_is_proven_and_names_the_conflict() -> None:
     )
 
 
+def test_infeasible_names_a_client() -> None:
+    # c1 and c3 need longer than all the others: their own deadline is in conflict with their own bounds.
+    game = a_game()
+    prices = some_prices(game)
+    prices.loc[["c1", "c3"]] = [[1e-3, 1e-3], [1e-4, 1e-4]]
+    solution = conic.solve_convex(problem1_cvxpy.build(game, prices, screen=False))
+    assert solution.status is bo.Status.INFEASIBLE
+    mine = [f"{name}['c3']" for name in ("training_rationality", "mining_rationality", "deadline")]
+    assert all(name in solution.detail for name in mine) or "['c1']" in solution.detail
+    assert "c0" not in solution.detail
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_unbounded(solver: str) -> None:
-    x = cp.Variable(2)
+    x = cp.Variable(2, name="x")
     solution = conic.solve_convex(cp.Problem(cp.Maximize(cp.sum(x)), [x[0] <= 1, x[1] >= 0]), solver=solver)
     assert solution.status is bo.Status.UNBOUNDED
+    if solver == "clarabel":
+        assert solution.detail == "along x[1]"
 
 
 def test_unbounded_and_infeasible_is_infeasible() -> None:

@@ -50,6 +50,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "convex_problem",
         "conic_program",
         "refinement",
+        "smooth_program",
         "smooth",
         "conic",
         "follower",

@@ -12,6 +12,7 @@ import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
+from convex_games import a_game, some_prices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -35,21 +36,6 @@ OWNERS = [
 ]
 
 
-def a_game(n: int = 6, *, limits: bool = True, **parameters: object) -> bo.Game:
-    """Pairs around the target, so that nobody has a negative Shapley share; every other client has a speed limit."""
-    rng = np.random.default_rng(n)
-    away = rng.uniform(0.5, 4.0, (n + 1) // 2)
-    mu = np.column_stack([10 - away, 10 + away]).ravel()[:n]
-    q = np.where(np.arange(n) % 2 == 0, 60.0, np.inf) if limits else np.inf
-    frame = pd.DataFrame({"mu": mu, "rho": rng.uniform(0.005, 0.02, n), "q": q}, index=[f"c{k}" for k in range(n)])
-    return bo.Game(frame, **{"mining_cycles": 6.0, "deadline": 25.0, "mining_cap": 4.0, **parameters})  # type: ignore[arg-type]
-
-
-def some_prices(game: bo.Game) -> pd.DataFrame:
-    rng = np.random.default_rng(len(game))
-    return game.prices(rng.uniform(0.05, 0.5, len(game)), rng.uniform(0.05, 0.5, len(game)))
-
-
 def numbers(game: bo.Game) -> list[tuple[float, float, float, float, float]]:
     """mu, rho, q, R_t, R_m by client."""
     p, caps = game.population, game.caps
@@ -69,7 +55,7 @@ def root(falling: Callable[[float], float], low: float, high: float) -> float:
 
 @pytest.mark.parametrize("reward_caps", [False, True])
 def test_the_parts_of_problem_1(reward_caps: bool) -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     c = problem1_cvxpy.build(game, some_prices(game), reward_caps=reward_caps)
     assert set(c.variables) == {"training_time", "mining_time"}
     assert set(c.constraints) == RATIONAL | LIMITS | (BUDGETS if reward_caps else set())
@@ -81,7 +67,7 @@ def test_the_parts_of_problem_1(reward_caps: bool) -> None:
 
 @pytest.mark.parametrize(("problem", "response", "budgets"), OWNERS)
 def test_the_parts_of_the_owners_problems(problem: object, response: str, budgets: str) -> None:
-    c: ConvexModel = problem.build(a_game(), response=response, budgets=budgets)  # type: ignore[attr-defined]
+    c: ConvexModel = problem.build(a_game(limit=60.0), response=response, budgets=budgets)  # type: ignore[attr-defined]
     third, optimal = problem is problem3_cvxpy, response == "optimal"
     payments = {"training_payment", "mining_payment"} if optimal else {"mining_payment"}
     assert set(c.variables) == {"training_time", "mining_time", *payments}
@@ -99,7 +85,7 @@ def test_the_parts_of_the_owners_problems(problem: object, response: str, budget
 
 
 def test_without_any_speed_limit_there_is_no_such_constraint() -> None:
-    game = a_game(limits=False)
+    game = a_game(limit=math.inf)
     assert set(problem1_cvxpy.build(game, some_prices(game)).constraints) == RATIONAL
     assert set(problem2_cvxpy.build(game).constraints) == RATIONAL | BUDGETS
 
@@ -107,15 +93,15 @@ def test_without_any_speed_limit_there_is_no_such_constraint() -> None:
 @pytest.mark.parametrize(("problem", "response", "budgets"), OWNERS)
 def test_every_constraint_can_be_removed(problem: object, response: str, budgets: str) -> None:
     build = problem.build  # type: ignore[attr-defined]
-    for name in build(a_game(3), response=response, budgets=budgets).constraints:
-        c = build(a_game(3), response=response, budgets=budgets)
+    for name in build(a_game(3, limit=60.0), response=response, budgets=budgets).constraints:
+        c = build(a_game(3, limit=60.0), response=response, budgets=budgets)
         del c.constraints[name]
         assert c.problem().is_dcp()
         assert len(c.problem().constraints) == len(c.constraints)
 
 
 def test_the_speed_form_is_refused_by_name() -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     with pytest.raises(bo.InputError, match=r"not convex in speeds.*problem1_pyomo.*form=\"speed\""):
         problem1_cvxpy.build(game, some_prices(game), form="speed")
     with pytest.raises(bo.InputError, match="did you mean 'time'"):
@@ -139,7 +125,7 @@ def test_a_model_refuses_to_be_imported_by_its_place(name: str) -> None:
 
 
 def test_clients_without_an_answer_are_left_out_with_their_reason() -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     prices = some_prices(game)
     prices.loc["c1", "training_price"] = 1e-9
     prices.loc["c2", "mining_price"] = 0.0
@@ -162,7 +148,7 @@ def test_clients_without_an_answer_are_left_out_with_their_reason() -> None:
 
 
 def test_a_price_of_zero_that_is_kept_is_proven_infeasible_by_name() -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     solution = bo.solve(problem1_cvxpy.build(game, game.prices(0.0, 0.1), screen=False))
     assert solution.status is bo.Status.INFEASIBLE
     assert "training_rationality['c0']" in solution.detail
@@ -170,7 +156,7 @@ def test_a_price_of_zero_that_is_kept_is_proven_infeasible_by_name() -> None:
 
 @pytest.mark.parametrize(("problem", "response", "budgets"), OWNERS)
 def test_a_model_of_no_clients_builds_and_reports_it(problem: object, response: str, budgets: str) -> None:
-    c = problem.build(a_game(deadline=1e-4), response=response, budgets=budgets)  # type: ignore[attr-defined]
+    c = problem.build(a_game(limit=60.0, deadline=1e-4), response=response, budgets=budgets)  # type: ignore[attr-defined]
     assert len(c.context.clients) == 0 and len(c.context.excluded) == 6
     solution = bo.solve(c)
     assert solution.status is bo.Status.NO_CLIENTS
@@ -178,7 +164,7 @@ def test_a_model_of_no_clients_builds_and_reports_it(problem: object, response: 
 
 
 def test_problem_1_of_no_clients_builds_and_reports_it() -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     c = problem1_cvxpy.build(game, game.prices(1e-9, 1e-9), reward_caps=True)
     assert len(c.context.clients) == 0
     assert bo.solve(c).status is bo.Status.NO_CLIENTS
@@ -186,7 +172,7 @@ def test_problem_1_of_no_clients_builds_and_reports_it() -> None:
 
 def test_who_cannot_spend_its_cap_without_profit_is_left_out_of_problem_3_exhausted() -> None:
     # c0 may run at 1 at most, and spends R_t only at sqrt(R_t / (rho mu)), far above: it would keep a profit.
-    game = a_game()
+    game = a_game(limit=60.0)
     frame = game.population.frame
     frame.loc["c0", "max_speed"] = 1.0
     game = game.replace(population=bo.Population(frame))
@@ -250,7 +236,7 @@ def test_problem_1_against_one_root_per_client(
 @pytest.mark.parametrize("problem", [problem2_cvxpy, problem3_cvxpy])
 @pytest.mark.parametrize("response", ["optimal", "theorem"])
 def test_at_most_is_the_equilibrium_under_either_response(problem: object, response: str) -> None:
-    game = a_game(mining_cap=0.05, reward_budget=2.0)
+    game = a_game(limit=60.0, mining_cap=0.05, reward_budget=2.0)
     solution = bo.solve(problem.build(game, response=response))  # type: ignore[attr-defined]
     assert solution.succeeded and solution.quality is bo.Quality.GLOBAL and solution.clients is not None
     cost, binding = 0.0, 0
@@ -271,7 +257,7 @@ def test_at_most_is_the_equilibrium_under_either_response(problem: object, respo
 
 
 def test_exhausted_budgets_and_the_theorems_response_give_15_and_the_corrected_16() -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     solution = bo.solve(problem2_cvxpy.build(game, response="theorem", budgets="exhausted"))
     assert solution.succeeded and solution.clients is not None
     for name, (mu, rho, _, r_t, r_m) in zip(game.population.ids, numbers(game), strict=True):
@@ -283,7 +269,7 @@ def test_exhausted_budgets_and_the_theorems_response_give_15_and_the_corrected_1
 
 @pytest.mark.parametrize("response", ["optimal", "theorem"])
 def test_problem_3_exhausted_is_theorem_4_1_under_either_response(response: str) -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     solution = bo.solve(problem3_cvxpy.build(game, response=response, budgets="exhausted"))
     assert solution.succeeded and solution.clients is not None, solution
     for name, (mu, rho, _, r_t, _) in zip(game.population.ids, numbers(game), strict=True):
@@ -327,7 +313,7 @@ def test_problem_2_exhausted_with_optimal_responses_is_one_root_per_client(psi: 
 @pytest.mark.parametrize("time", [1e-6, 1e6])
 @pytest.mark.parametrize("cycles", [1e-6, 1e6])
 def test_units_do_not_matter(money: float, time: float, cycles: float) -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     frame = game.population.frame
     frame["training_cycles"] *= cycles
     frame["max_speed"] *= cycles / time
@@ -356,7 +342,7 @@ def test_units_do_not_matter(money: float, time: float, cycles: float) -> None:
 
 
 def test_expressions_have_the_values_of_the_clients_table() -> None:
-    game = a_game()
+    game = a_game(limit=60.0)
     for c in (
         problem1_cvxpy.build(game, some_prices(game)),
         *(problem.build(game, response=r, budgets=b) for problem, r, b in OWNERS),  # type: ignore[attr-defined]
@@ -376,13 +362,13 @@ def test_expressions_have_the_values_of_the_clients_table() -> None:
 
 def test_over_reporting_is_checked_at_the_answer() -> None:
     # An owner that loves its clients pays the caps: training then has a profit, and a larger report would have more.
-    c = problem3_cvxpy.build(a_game())
+    c = problem3_cvxpy.build(a_game(limit=60.0))
     c.objective = cp.Maximize(cp.sum(c.expressions["client_utility"]))
     solution = bo.solve(c)
     assert solution.status is bo.Status.NOT_CERTIFIED
     assert "incentive_compatibility_over_reporting" in solution.detail
     # Under-reporting is imposed: nobody but the least type may train at a loss, even where (8) and (17) are gone.
-    game = a_game()
+    game = a_game(limit=60.0)
     c = problem3_cvxpy.build(game)
     del c.constraints["training_rationality"], c.constraints["individual_rationality"]
     c.checks.clear()
@@ -398,7 +384,7 @@ def test_over_reporting_is_checked_at_the_answer() -> None:
 
 
 def test_zero_utility_is_checked_at_the_answer() -> None:
-    c = problem3_cvxpy.build(a_game(), response="theorem", budgets="exhausted")
+    c = problem3_cvxpy.build(a_game(limit=60.0), response="theorem", budgets="exhausted")
     c.objective = cp.Maximize(cp.sum(c.variables["mining_payment"]))
     solution = bo.solve(c)
     assert solution.status is bo.Status.NOT_CERTIFIED and "zero_utility" in solution.detail

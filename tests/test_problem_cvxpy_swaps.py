@@ -9,27 +9,13 @@ import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
+from convex_games import a_game, some_prices
 from scipy.optimize import brentq, minimize_scalar
 
 import bcfl_opt as bo
 from bcfl_opt.models import problem1_cvxpy, problem2_cvxpy
 
 SOLVERS = ["clarabel", "ipopt"]
-
-
-def a_game(n: int = 6, **parameters: object) -> bo.Game:
-    """Pairs around the target, so that nobody has a negative Shapley share; every other client has a speed limit."""
-    rng = np.random.default_rng(n)
-    away = rng.uniform(0.5, 4.0, (n + 1) // 2)
-    mu = np.column_stack([10 - away, 10 + away]).ravel()[:n]
-    q = np.where(np.arange(n) % 2 == 0, 1.5, np.inf)
-    frame = pd.DataFrame({"mu": mu, "rho": rng.uniform(0.005, 0.02, n), "q": q}, index=[f"c{k}" for k in range(n)])
-    return bo.Game(frame, **{"mining_cycles": 6.0, "deadline": 25.0, "mining_cap": 4.0, **parameters})  # type: ignore[arg-type]
-
-
-def some_prices(game: bo.Game) -> pd.DataFrame:
-    rng = np.random.default_rng(len(game))
-    return game.prices(rng.uniform(0.03, 0.3, len(game)), rng.uniform(0.03, 0.3, len(game)))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

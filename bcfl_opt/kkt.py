@@ -159,7 +159,7 @@ def kindest_multipliers(program: Program, x: np.ndarray, *, active: float = 1e-7
     n = len(x)
     eye = sparse.eye_array(n, format="csr")
     columns = [jacobian[upper].T, -jacobian[lower].T, eye[x_upper].T, -eye[x_lower].T]
-    weight = np.abs(gradient) + 1e-9 * float(np.abs(gradient).max(initial=1e-300))
+    weight = np.abs(gradient) + 1e-9 * (float(np.abs(gradient).max(initial=0.0)) or 1.0)
     terms = sparse.diags_array(1.0 / weight) @ sparse.hstack(columns, format="csr")
     one = sparse.csr_array(np.ones((n, 1)))
     target = gradient / weight

@@ -31,6 +31,7 @@ from pyomo.core.base.var import VarData
 from pyomo.core.staleflag import StaleFlagManager
 
 from bcfl_opt.certificate import TOLERANCE
+from bcfl_opt.context import Context
 from bcfl_opt.errors import ModelError
 from bcfl_opt.solution import Status
 
@@ -164,6 +165,7 @@ class BcflIpopt(SolverBase):
         timer = config.timer if config.timer is not None else HierarchicalTimer()
         StaleFlagManager.mark_all_as_stale()
         previous = self._previous if config.warm_start else None
+        context = getattr(model, "bcfl", None)  # a model of this package knows what is small in it
         try:
             answer = solve_program(
                 model,
@@ -171,6 +173,7 @@ class BcflIpopt(SolverBase):
                 warm_start=previous,
                 time_limit=config.time_limit,
                 streams=config.tee,
+                unit=context.unit if isinstance(context, Context) and len(context.clients) else 1.0,
             )
         except ModelError as error:
             raise IncompatibleModelError(str(error)) from error

@@ -57,7 +57,7 @@ def solve(
     InputError, ModelError, SolverMissingError : the model or an argument cannot be used as given.
     """
     if isinstance(model, ConvexModel) or _comes_from(model, "cvxpy"):
-        solution = _solve_cvxpy(model, solver, options, warm_start, time_limit)
+        solution = _solve_cvxpy(model, solver, options, warm_start, time_limit, tee)
     elif _comes_from(model, "pyomo"):
         choice("solver for a Pyomo model", solver or "ipopt", ("ipopt",))
         solution = _solve_pyomo(model, options, warm_start, time_limit, tee)
@@ -158,6 +158,7 @@ def _solve_cvxpy(
     options: Mapping[str, Any] | None,
     warm_start: Solution | None,
     time_limit: float | None,
+    tee: bool,
 ) -> Solution:
     from bcfl_opt import conic
 
@@ -165,7 +166,10 @@ def _solve_cvxpy(
     solver = choice("solver for a CVXPY model", solver or "clarabel", ("clarabel", "ipopt"))
     if context is not None and not len(context.clients):
         return _nobody(context, solver)
-    solution = conic.solve_convex(model, solver=solver, options=options, time_limit=time_limit, warm_start=warm_start)
+    streams = (sys.stdout,) if tee else ()
+    solution = conic.solve_convex(
+        model, solver=solver, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams
+    )
     if isinstance(model, ConvexModel):
         values = None
         if solution.succeeded:

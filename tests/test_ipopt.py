@@ -14,6 +14,7 @@ from pyomo.contrib.solver.common.util import NoOptimalSolutionError, NoSolutionE
 
 import bcfl_opt as bo
 from bcfl_opt import ipopt_options
+from bcfl_opt.models import problem1_pyomo
 
 
 def wine(n: int = 40) -> Any:
@@ -214,6 +215,15 @@ def test_the_current_interface_raises_on_what_is_not_optimal() -> None:
     m.e = pyo.Constraint(expr=m.x[1] <= -1)  # proven by presolve: there is no point to load at all
     with pytest.raises(NoSolutionError):
         solver.solve(m, raise_exception_on_nonoptimal_result=False)
+
+
+def test_the_games_models_through_pyomo_are_solved_in_their_own_units() -> None:
+    game = bo.Game(bo.Population.random(5, seed=1))
+    prices = game.prices(training=0.05, mining=0.05)
+    m = problem1_pyomo.build(game, prices)
+    pyo.SolverFactory("bcfl_ipopt").solve(m)
+    expected = bo.best_response(game, prices).objective
+    assert pyo.value(m.utility) == pytest.approx(expected, rel=1e-8)
 
 
 def test_tee_and_log_through_pyomo(capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,7 @@ def built(tree: Any, f: Any, x: Any, y: Any) -> Any:
         return -a
     (b,) = rest
     if operator == "max":
-        return f.max(a, b + 0.123456)  # ties have no derivative
+        return f.max(a, b + 0.0173 * len(str(tree)))  # another shift at every depth: ties have no derivative
     return {"+": lambda: a + b, "-": lambda: a - b, "*": lambda: a * b, "/": lambda: a / (1 + b * b)}[operator]()
 
 

@@ -74,9 +74,9 @@ def show_solution(run: Settings, solution: Solution) -> None:
         terminal.text(f"{len(clients) - len(shown)} more clients; --out DIR writes all of them")
     absent = clients.loc[~clients["recruited"].astype(bool), "reason"]
     for client, reason in absent.head(SHOWN_CLIENTS).items():
-        terminal.text(f"not recruited: {client}: {reason}")
+        terminal.text(f"client {client}: {reason}")
     if len(absent) > SHOWN_CLIENTS:
-        terminal.text(f"not recruited: {len(absent) - SHOWN_CLIENTS} more")
+        terminal.text(f"and {len(absent) - SHOWN_CLIENTS} more that take no part")
 
 
 def show_findings(findings: Sequence[Finding]) -> None:

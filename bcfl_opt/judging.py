@@ -51,7 +51,11 @@ class CrossCheck:
 
     @property
     def agrees(self) -> bool:
-        """Does every solve agree with the exact answer to 1e-6, relative, or with it that no client can take part?"""
+        """Does every solve agree with the exact answer, or with it that no client can take part?
+
+        To 1e-6 of the exact value, or of a hundredth of the objective's terms where these cancel to less: clients held
+        to utility 0 leave an optimum of 0, to which nothing is relative.
+        """
         same = self.solves["succeeded"] & (self.solves["relative_gap"].abs() <= AGREEMENT)
         nobody = (self.solves["status"] == "no_clients") & self.solves["exact"].isna()
         return bool((same | nobody).all())

@@ -14,11 +14,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from bcfl_opt.certificate import Certificate
-from bcfl_opt.conic_program import ConicProgram
 from bcfl_opt.context import ConvexModel
-from bcfl_opt.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.conic_program import ConicProgram
+from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.refinement import refine
 from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
-from bcfl_opt.refinement import refine
 from bcfl_opt.solution import Quality, Solution, Status
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def solve_convex(
     if not problem.problem.variables():
         return _constant(problem, solver)
     if solver == "ipopt":
-        from bcfl_opt.smooth import solve_smooth
+        from bcfl_opt.convex.smooth import solve_smooth
 
         return solve_smooth(problem, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams)
     if warm_start is not None:

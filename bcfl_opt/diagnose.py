@@ -17,7 +17,7 @@ from bcfl_opt.solution import Solution, Status
 if TYPE_CHECKING:
     from pyomo.core.base.block import BlockData
 
-    from bcfl_opt.program import Program
+    from bcfl_opt.nlp.program import Program
 
 #: Constraints a conflicting set is searched among, at most: every one of them costs a solve.
 CANDIDATES = 60
@@ -139,7 +139,7 @@ def _client_reasons(context: Context) -> pd.Series:
 
 def _conflict(model: BlockData) -> tuple[pd.Series, tuple[str, ...]]:
     """Least violations by constraint, and an irreducible conflicting set (deletion filter over the violated and binding)."""
-    from bcfl_opt.program import program
+    from bcfl_opt.nlp.program import program
 
     read = program(model)
     names = [str(constraint.name) for constraint in read.constraints]
@@ -165,7 +165,7 @@ def _elastic(read: Program, rows: Sequence[int]) -> tuple[np.ndarray | None, np.
     """
     import pyomo.environ as pyo
 
-    from bcfl_opt.nonlinear import solve_program
+    from bcfl_opt.nlp.nonlinear import solve_program
 
     m = pyo.ConcreteModel()
     m.rows = pyo.Set(initialize=list(rows))
@@ -199,7 +199,7 @@ def _elastic(read: Program, rows: Sequence[int]) -> tuple[np.ndarray | None, np.
 
 def _undefined(model: BlockData) -> tuple[str, ...]:
     """Terms without a finite value at the model's present point: which constraint, which variables, at which values."""
-    from bcfl_opt.program import program
+    from bcfl_opt.nlp.program import program
 
     read = program(model)
     x = read.start()

@@ -15,9 +15,9 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from bcfl_opt.errors import SolverMissingError
-from bcfl_opt.ipopt_options import validated
-from bcfl_opt.presolve import Multipliers, Presolved
-from bcfl_opt.program import Functions
+from bcfl_opt.nlp.ipopt_options import validated
+from bcfl_opt.nlp.presolve import Multipliers, Presolved
+from bcfl_opt.nlp.program import Functions
 from bcfl_opt.solution import Status
 
 #: What we ask of IPOPT unless the user says otherwise. bound_relax_factor 0: bounds are meant, and the error of 1e-8
@@ -249,7 +249,7 @@ class _WithIdleVariable:
 
 
 class _Callbacks:
-    """cyipopt's protocol over :class:`~bcfl_opt.program.Functions`."""
+    """cyipopt's protocol over :class:`~bcfl_opt.nlp.program.Functions`."""
 
     def __init__(self, functions: Functions | _WithIdleVariable, tail: _Tail | None) -> None:
         self.objective: Callable[[np.ndarray], float] = functions.objective

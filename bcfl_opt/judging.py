@@ -26,7 +26,7 @@ from bcfl_opt.reasons import (
 from bcfl_opt.solution import Solution
 
 if TYPE_CHECKING:
-    from bcfl_opt.program import Program
+    from bcfl_opt.nlp.program import Program
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -186,8 +186,8 @@ def _readings_with_limits(game: Game, prices: pd.DataFrame) -> list[_Reading]:
 
 def _judge(reading: _Reading, programme: Programme) -> dict[str, Any]:
     """Put the closed form's point into the programme and read off feasibility, KKT residuals, objective and verdict."""
-    from bcfl_opt.kkt import certify, kindest_multipliers
-    from bcfl_opt.program import program
+    from bcfl_opt.nlp.kkt import certify, kindest_multipliers
+    from bcfl_opt.nlp.program import program
 
     model = next(iter(programme.pyomo.values())).clone()
     clients = list(model.bcfl.clients)

@@ -156,7 +156,7 @@ class BcflIpopt(SolverBase):
 
     def solve(self, model: BlockData, **keywords: Any) -> Results:
         """Solve ``model``; keywords are those of Pyomo's solver configuration."""
-        from bcfl_opt.nonlinear import solve_program
+        from bcfl_opt.nlp.nonlinear import solve_program
 
         begin = time.perf_counter()
         results = Results()

@@ -83,7 +83,7 @@ def _solve_pyomo(
     tee: bool,
     finest: bool = False,
 ) -> Solution:
-    from bcfl_opt.nonlinear import Answer, solve_program
+    from bcfl_opt.nlp.nonlinear import Answer, solve_program
 
     previous = None if warm_start is None else warm_start._warm_start
     if previous is not None and not isinstance(previous, Answer):

@@ -17,10 +17,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import bcfl_opt as bo
-from bcfl_opt import doctor, export, report
 from bcfl_opt.cli import app
+from bcfl_opt.commands import doctor, export, report
+from bcfl_opt.commands.settings import KEYS, read_settings
 from bcfl_opt.errors import BcflOptError, InputError
-from bcfl_opt.settings import KEYS, read_settings
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "bcfl-opt")
 PRICES = ["--training-price", "0.05", "--mining-price", "0.05"]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import bcfl_opt as bo
 from bcfl_opt import conic
-from bcfl_opt.cones import Cones
-from bcfl_opt.conic_program import ConicProgram
+from bcfl_opt.convex.cones import Cones
+from bcfl_opt.convex.conic_program import ConicProgram
+from bcfl_opt.convex.refinement import refine
 from bcfl_opt.models import problem2_cvxpy
-from bcfl_opt.refinement import refine
 
 # ---------------------------------------------------------------------------------- certificates that must fail
 

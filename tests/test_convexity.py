@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pyomo.core.expr.numeric_expr import MaxExpression, MinExpression
 
 import bcfl_opt as bo
-from bcfl_opt.convexity import is_convex
 from bcfl_opt.models import problem1_pyomo, problem2_pyomo, problem3_pyomo
-from bcfl_opt.presolve import presolve
-from bcfl_opt.program import program
+from bcfl_opt.nlp.convexity import is_convex
+from bcfl_opt.nlp.presolve import presolve
+from bcfl_opt.nlp.program import program
 
 Bounds = tuple[float | None, float | None]
 

@@ -13,8 +13,8 @@ from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondi
 from pyomo.contrib.solver.common.util import NoOptimalSolutionError, NoSolutionError
 
 import bcfl_opt as bo
-from bcfl_opt import ipopt_options
 from bcfl_opt.models import problem1_pyomo
+from bcfl_opt.nlp import ipopt_options
 
 
 def wine(n: int = 40) -> Any:
@@ -38,7 +38,7 @@ def infeasible() -> Any:
 def test_the_table_of_options_is_the_installed_ipopts() -> None:
     path = Path(bo.__file__).parent / "data" / "ipopt_options.txt"
     written = path.read_text(encoding="utf-8")
-    assert ipopt_options.table() == written, "python -m bcfl_opt.ipopt_options > bcfl_opt/data/ipopt_options.txt"
+    assert ipopt_options.table() == written, "python -m bcfl_opt.nlp.ipopt_options > bcfl_opt/data/ipopt_options.txt"
     assert len(ipopt_options.known()) > 250
 
 

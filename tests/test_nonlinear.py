@@ -12,7 +12,7 @@ import pyomo.environ as pyo
 import pytest
 
 import bcfl_opt as bo
-from bcfl_opt.nonlinear import solve_program
+from bcfl_opt.nlp.nonlinear import solve_program
 
 GLOBAL, LOCAL = bo.Quality.GLOBAL, bo.Quality.LOCAL
 
@@ -390,7 +390,7 @@ def answer_of(build: Callable[[], Any]) -> Any:
 
 
 def certified(answer: Any, *, convex: bool = False, **changed: Any) -> bo.Certificate:
-    from bcfl_opt.kkt import certify
+    from bcfl_opt.nlp.kkt import certify
 
     x = changed.pop("x", answer.x)
     return certify(answer.program, x, dataclasses.replace(answer.multipliers, **changed), convex=convex)

@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FILES = {
     **{path.stem: path for path in (ROOT / "bcfl_opt").glob("*.py") if path.stem != "__init__"},
+    **{
+        f"{part}.{path.stem}".removesuffix(".__init__"): path
+        for part in ("nlp", "convex", "commands")
+        for path in (ROOT / "bcfl_opt" / part).glob("*.py")
+    },
     **{f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"},
     "models": ROOT / "models" / "__init__.py",
 }
@@ -35,30 +40,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "truth": ("exact",),
     "paper": ("closed_form",),
     "solvers": (
-        "shapes",
-        "derivatives",
-        "program",
-        "presolve",
-        "convexity",
-        "kkt",
-        "second_order",
-        "infeasibility",
-        "ipopt_options",
         "ipopt",
-        "nonlinear",
-        "cones",
-        "convex_problem",
-        "conic_program",
-        "refinement",
-        "smooth_program",
-        "smooth",
+        "pyomo_solver",
+        *(name for name in FILES if name.startswith(("nlp", "convex"))),
         "conic",
         "follower",
-        "pyomo_solver",
     ),
     "front door": ("diagnose", "solving"),
     "judging": ("programmes", "reasons", "judging"),
-    "showing": ("terminal", "export", "settings", "doctor", "report", "cli"),
+    "showing": (*(name for name in FILES if name.startswith("commands")), "cli"),
 }
 #: What a room must not import although it stands before it: the cross-check would be circular, a solver would know what
 #: it solves.

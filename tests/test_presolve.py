@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import bcfl_opt as bo
-from bcfl_opt.kkt import certify
-from bcfl_opt.presolve import Multipliers, Presolved, presolve
-from bcfl_opt.program import program
+from bcfl_opt.nlp.kkt import certify
+from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
+from bcfl_opt.nlp.program import program
 
 INF = float("inf")
 

@@ -6,9 +6,9 @@ import pyomo.environ as pyo
 import pytest
 
 import bcfl_opt as bo
-from bcfl_opt.kkt import kindest_multipliers
-from bcfl_opt.program import program
-from bcfl_opt.second_order import descent_direction
+from bcfl_opt.nlp.kkt import kindest_multipliers
+from bcfl_opt.nlp.program import program
+from bcfl_opt.nlp.second_order import descent_direction
 
 
 def direction_at(m: pyo.ConcreteModel, *values: float) -> dict[str, float] | None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyomo.core.expr.numeric_expr import MaxExpression, MinExpression
 
 import bcfl_opt as bo
-from bcfl_opt.program import Program, program
+from bcfl_opt.nlp.program import Program, program
 
 mp = mpmath.mp.clone()
 mp.dps = 40

@@ -18,13 +18,13 @@ from pyomo.core.expr.numvalue import value
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
-from bcfl_opt.convexity import is_convex
-from bcfl_opt.infeasibility import linear_conflict
-from bcfl_opt.ipopt_options import validated
-from bcfl_opt.kkt import certify, coefficient_sizes
-from bcfl_opt.presolve import Multipliers, Presolved, presolve
-from bcfl_opt.program import Program, program
-from bcfl_opt.second_order import descent_direction
+from bcfl_opt.nlp.convexity import is_convex
+from bcfl_opt.nlp.infeasibility import linear_conflict
+from bcfl_opt.nlp.ipopt_options import validated
+from bcfl_opt.nlp.kkt import certify, coefficient_sizes
+from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
+from bcfl_opt.nlp.program import Program, program
+from bcfl_opt.nlp.second_order import descent_direction
 from bcfl_opt.solution import Quality, Status
 
 #: Tried in order until one is certified; a user's own options come on top. The tight bounds give the exact answer; where
@@ -131,7 +131,7 @@ def solve_program(
     """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
 
     streams : text streams that get IPOPT's log as it goes.
-    unit : what counts as small in this model, see :func:`bcfl_opt.kkt.certify`. finest : go on to where doubles end.
+    unit : what counts as small in this model, see :func:`bcfl_opt.nlp.kkt.certify`. finest : go on to where doubles end.
     """
     begin = time.perf_counter()
     options = validated(options or {})

@@ -25,10 +25,10 @@ from cvxpy.reductions.solvers.nlp_solvers.ipopt_nlpif import IPOPT
 from cvxpy.reductions.solvers.nlp_solvers.nlp_solver import Oracles
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
-from bcfl_opt.convex_problem import ConvexProblem
+from bcfl_opt.convex.convex_problem import ConvexProblem
 from bcfl_opt.errors import ModelError
-from bcfl_opt.presolve import Multipliers, Presolved
-from bcfl_opt.program import Program
+from bcfl_opt.nlp.presolve import Multipliers, Presolved
+from bcfl_opt.nlp.program import Program
 
 #: Name of a constraint, the constraint, and what it is as <= or ==.
 Row = tuple[str, Constraint, Constraint]
@@ -76,7 +76,7 @@ def odd_power_domains(problem: ConvexProblem) -> list[Row]:
 
 
 class _Functions:
-    """f, g and their derivatives by CVXPY's engine, as :class:`bcfl_opt.program.Functions` has them.
+    """f, g and their derivatives by CVXPY's engine, as :class:`bcfl_opt.nlp.program.Functions` has them.
 
     The engine's derivatives are those of its last forward pass, so every call makes sure that was at the same point.
     """
@@ -146,7 +146,7 @@ class _Named(Sequence[Any]):
 class SmoothProgram:
     """A CVXPY problem in IPOPT's form, and the way back.
 
-    program : duck-types :class:`bcfl_opt.program.Program`, presolved :class:`bcfl_opt.presolve.Presolved`. x : the start.
+    program : duck-types :class:`bcfl_opt.nlp.program.Program`, presolved :class:`bcfl_opt.nlp.presolve.Presolved`. x : the start.
     places : (the user's constraint, first row, sign) with multiplier in CVXPY's convention = sign x IPOPT's.
     """
 

@@ -15,9 +15,9 @@ from pyomo.core.base.constraint import Constraint, ConstraintData
 from pyomo.core.base.objective import Objective, ObjectiveData
 from pyomo.core.base.var import VarData
 
-from bcfl_opt.derivatives import ShapeDerivatives, derivatives
 from bcfl_opt.errors import ModelError
-from bcfl_opt.shapes import Occurrences, Reader, Shape
+from bcfl_opt.nlp.derivatives import ShapeDerivatives, derivatives
+from bcfl_opt.nlp.shapes import Occurrences, Reader, Shape
 
 #: IPOPT takes a bound this large for none (its nlp_upper_bound_inf), and so do we.
 INFINITE = 1e19

@@ -10,7 +10,7 @@ from typing import Any
 import casadi as ca
 import numpy as np
 
-from bcfl_opt.shapes import Shape, deeply
+from bcfl_opt.nlp.shapes import Shape, deeply
 
 _UNARY: dict[str, Callable[[Any], Any]] = {
     "exp": ca.exp,

@@ -7,7 +7,7 @@ import scipy.sparse as sparse
 from scipy.optimize import linprog
 
 from bcfl_opt.errors import listing
-from bcfl_opt.program import Program
+from bcfl_opt.nlp.program import Program
 
 #: The least total violation must exceed this, relative to the largest number in the rows, to prove anything.
 MARGIN = 1e-7

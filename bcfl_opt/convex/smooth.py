@@ -16,16 +16,16 @@ import numpy as np
 
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
-from bcfl_opt.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.smooth_program import SmoothProgram, odd_power_domains, two_sided
 from bcfl_opt.errors import InputError, ModelError, SolverMissingError, listing
-from bcfl_opt.ipopt_options import validated
-from bcfl_opt.kkt import certify
-from bcfl_opt.presolve import Multipliers
-from bcfl_opt.second_order import descent_direction
-from bcfl_opt.smooth_program import SmoothProgram, odd_power_domains, two_sided
+from bcfl_opt.nlp.ipopt_options import validated
+from bcfl_opt.nlp.kkt import certify
+from bcfl_opt.nlp.presolve import Multipliers
+from bcfl_opt.nlp.second_order import descent_direction
 from bcfl_opt.solution import Solution, Status
 
-#: Tried in order until one is certified; a user's own options come on top. See :mod:`bcfl_opt.nonlinear`.
+#: Tried in order until one is certified; a user's own options come on top. See :mod:`bcfl_opt.nlp.nonlinear`.
 ATTEMPTS: tuple[dict[str, Any], ...] = (
     {},
     {"mu_strategy": "adaptive"},

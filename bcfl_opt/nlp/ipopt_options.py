@@ -1,7 +1,7 @@
 """Which options does IPOPT know, and which values does each take? Asked before the solve, so that a typing error is told.
 
 The table ``data/ipopt_options.txt`` is IPOPT's own documentation, one option a line: name, kind, and what is allowed,
-made by ``python -m bcfl_opt.ipopt_options`` and compared with the installed IPOPT by the tests.
+made by ``python -m bcfl_opt.nlp.ipopt_options`` and compared with the installed IPOPT by the tests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BUILD = ("linear_solver", "linear_system_scaling")
 BUILD_PREFIXES = ("spral_", "pardisomkl_", "wsmp_")
 #: Left out of IPOPT's documentation: whether the banner is left out.
 UNDOCUMENTED = "sb string yes no\n"
-HEADER = "# name kind allowed; IPOPT's own documentation, by python -m bcfl_opt.ipopt_options\n"
+HEADER = "# name kind allowed; IPOPT's own documentation, by python -m bcfl_opt.nlp.ipopt_options\n"
 
 
 class Option(NamedTuple):

@@ -7,8 +7,8 @@ import scipy.linalg
 import scipy.sparse as sparse
 from scipy.sparse.csgraph import connected_components
 
-from bcfl_opt.presolve import Multipliers
-from bcfl_opt.program import Program
+from bcfl_opt.nlp.presolve import Multipliers
+from bcfl_opt.nlp.program import Program
 
 #: Blocks with more variables than this are not looked at: dense linear algebra is cubic.
 LARGEST = 1500

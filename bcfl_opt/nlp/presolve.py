@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from bcfl_opt.program import Functions, Program
+from bcfl_opt.nlp.program import Functions, Program
 
 #: Rows that are constant, and bounds that cross, are forgiven this much, relative: rounding in the user's own data.
 ROUNDING = 1e-12

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
 from bcfl_opt.certificate import Certificate
-from bcfl_opt.cones import Cones
+from bcfl_opt.convex.cones import Cones
 
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.

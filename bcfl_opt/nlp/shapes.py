@@ -2,7 +2,7 @@
 
 A model of N clients repeats a handful of shapes N times: ``c / t**2`` with another ``c`` and another ``t``. A
 :class:`Reader` splits every expression into constant + linear part + nonlinear terms and files each term under its
-shape, so that derivatives are built once a shape (:mod:`bcfl_opt.derivatives`) and evaluated over arrays.
+shape, so that derivatives are built once a shape (:mod:`bcfl_opt.nlp.derivatives`) and evaluated over arrays.
 
 A shape is a nested tuple: ("v", k) the term's k-th variable, ("p", k) its k-th constant, a float only as an exponent,
 and (operator, operand, ...). A term's constant 0 is the coefficient the whole term is multiplied by.

@@ -9,8 +9,8 @@ import scipy.sparse as sparse
 from scipy.optimize import linprog
 
 from bcfl_opt.certificate import Certificate
-from bcfl_opt.presolve import Multipliers
-from bcfl_opt.program import Functions, Program
+from bcfl_opt.nlp.presolve import Multipliers
+from bcfl_opt.nlp.program import Functions, Program
 
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.

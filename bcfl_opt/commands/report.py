@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bcfl_opt import export
 from bcfl_opt.certificate import TOLERANCE
-from bcfl_opt.terminal import Terminal, number, printable, yes_no
+from bcfl_opt.commands.terminal import Terminal, number, printable, yes_no
 
 if TYPE_CHECKING:
-    from bcfl_opt.doctor import Finding
+    from bcfl_opt.commands.settings import Settings
     from bcfl_opt.judging import CrossCheck
-    from bcfl_opt.settings import Settings
     from bcfl_opt.solution import Solution
 
 #: Clients shown one by one; the files and the JSON have all.
@@ -77,22 +73,6 @@ def show_solution(run: Settings, solution: Solution) -> None:
         terminal.text(f"client {client}: {reason}")
     if len(absent) > SHOWN_CLIENTS:
         terminal.text(f"and {len(absent) - SHOWN_CLIENTS} more that take no part")
-
-
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Print versions, what works, and how to mend what does not."""
-    terminal = Terminal()
-    terminal.text(", ".join(f"{name} {version}" for name, version in export.versions().items()))
-    terminal.text(f"package in {Path(__file__).parent}")
-    terminal.heading("A small game with a known answer, by every route")
-    frame = pd.DataFrame(findings)
-    formats = {"title": printable, "works": yes_no, "detail": printable}
-    terminal.table(frame, formats, headers={"title": "route"}, alert=list(~frame["works"]))
-    for finding in findings:
-        if finding.mend:
-            terminal.text(f"{finding.title}: {finding.mend}")
-    works = all(finding.works for finding in findings)
-    terminal.text("\nEverything works." if works else "\nNot everything works.")
 
 
 def solution_content(solution: Solution) -> dict[str, Any]:

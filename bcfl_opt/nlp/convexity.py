@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bcfl_opt.program import Family, Program
-from bcfl_opt.shapes import deeply
+from bcfl_opt.nlp.program import Family, Program
+from bcfl_opt.nlp.shapes import deeply
 
 #: Increasing functions: name -> (convex, concave, lower end of the domain).
 _CURVES = {

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
-from bcfl_opt.conic_program import ConicProgram
+from bcfl_opt.convex.conic_program import ConicProgram
 
 #: Added to the diagonal so that redundant constraints (multipliers that are not unique) leave the system regular; the
 #: steps are corrected for it.

@@ -1,7 +1,7 @@
 """Does every solver work on this machine, and if not, what would mend it?
 
 Each check solves a small game with a known answer by one route, in a process of its own: a solver that crashes or hangs
-is a finding, not the end of the examination. ``python -m bcfl_opt.doctor NAME`` runs one check.
+is a finding, not the end of the examination. ``python -m bcfl_opt.commands.doctor NAME`` runs one check.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import typer
+
+from bcfl_opt.commands.options import EXIT_NOT_SOLVED, Json
 from bcfl_opt.errors import BcflOptError, choice
 
 if TYPE_CHECKING:
@@ -94,7 +98,7 @@ def _mend(modules: Sequence[str]) -> str:
 
 def _start(check: Check) -> subprocess.Popen[str]:
     # -P: the directory the command is typed in must not shadow the installed package.
-    command = [sys.executable, "-P", "-m", "bcfl_opt.doctor", check.name]
+    command = [sys.executable, "-P", "-m", "bcfl_opt.commands.doctor", check.name]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -212,3 +216,38 @@ if __name__ == "__main__":
     sys.excepthook = _one_line  # whatever goes wrong is a finding, and a finding is one line
     # On standard error, because solvers write on standard output when and what they like.
     print(run(sys.argv[1]), file=sys.stderr)
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print versions, what works, and how to mend what does not."""
+    import pandas as pd
+
+    from bcfl_opt.commands import export
+    from bcfl_opt.commands.terminal import Terminal, printable, yes_no
+
+    terminal = Terminal()
+    terminal.text(", ".join(f"{name} {version}" for name, version in export.versions().items()))
+    terminal.text(f"package in {Path(__file__).parent.parent}")
+    terminal.heading("A small game with a known answer, by every route")
+    frame = pd.DataFrame(findings)
+    formats = {"title": printable, "works": yes_no, "detail": printable}
+    terminal.table(frame, formats, headers={"title": "route"}, alert=list(~frame["works"]))
+    for finding in findings:
+        if finding.mend:
+            terminal.text(f"{finding.title}: {finding.mend}")
+    works = all(finding.works for finding in findings)
+    terminal.text("\nEverything works." if works else "\nNot everything works.")
+
+
+def doctor(json: Json = False) -> None:
+    """Solve a small game with every solver, say what works, and how to mend what does not."""
+    from bcfl_opt.commands import export
+
+    findings = examine()
+    works = all(finding.works for finding in findings)
+    if json:
+        typer.echo(export.document("doctor", {"works": works, "checks": findings}))
+    else:
+        show_findings(findings)
+    if not works:
+        raise typer.Exit(EXIT_NOT_SOLVED)

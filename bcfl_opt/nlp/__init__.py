@@ -1,0 +1,1 @@
+"""How does a Pyomo model become a smooth programme that IPOPT solves, and is the answer one?"""

@@ -14,6 +14,7 @@ from bcfl_opt._pyomo_registration import register_when_pyomo_loads
 
 if TYPE_CHECKING:
     from bcfl_opt import closed_form as closed_form
+    from bcfl_opt import paper as paper
     from bcfl_opt.certificate import Certificate as Certificate
     from bcfl_opt.diagnose import explain as explain
     from bcfl_opt.errors import BcflOptError as BcflOptError
@@ -55,9 +56,9 @@ _HOMES = {
     "CrossCheck": "judging",
     "cross_check": "judging",
 }
-_MODULES = ("closed_form", "models", "shapley", "exact", "plots")
+_MODULES = ("closed_form", "models", "paper", "shapley", "exact", "plots")
 
-__all__ = [*sorted(_HOMES), "closed_form", "models"]
+__all__ = [*sorted(_HOMES), "closed_form", "models", "paper"]
 
 
 def __getattr__(name: str) -> Any:

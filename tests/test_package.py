@@ -23,7 +23,7 @@ FILES = {
     **{path.stem: path for path in (ROOT / "bcfl_opt").glob("*.py") if path.stem != "__init__"},
     **{
         f"{part}.{path.stem}".removesuffix(".__init__"): path
-        for part in ("nlp", "convex", "commands")
+        for part in ("nlp", "convex", "commands", "paper")
         for path in (ROOT / "bcfl_opt" / part).glob("*.py")
     },
     **{f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"},
@@ -48,6 +48,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "front door": ("diagnose", "solving"),
     "judging": ("programmes", "reasons", "judging"),
+    "experiments": tuple(name for name in FILES if name.startswith("paper")),
     "showing": (*(name for name in FILES if name.startswith("commands")), "cli"),
 }
 #: What a room must not import although it stands before it: the cross-check would be circular, a solver would know what
@@ -82,7 +83,7 @@ def test_every_public_name_is_there(name: str) -> None:
     assert value is not None
     assert name in dir(bcfl_opt)
     # Importing the modules must not hide the name behind a module of the same name.
-    assert name in ("closed_form", "models") or not isinstance(value, type(bcfl_opt))
+    assert name in ("closed_form", "models", "paper") or not isinstance(value, type(bcfl_opt))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -113,9 +113,14 @@ def check_directory(directory: Path, *, force: bool) -> None:
 
 
 def write_directory(
-    directory: Path, tables: Mapping[str, pd.DataFrame], documents: Mapping[str, str], *, force: bool
+    directory: Path,
+    tables: Mapping[str, pd.DataFrame],
+    documents: Mapping[str, str],
+    pictures: Mapping[str, bytes] | None = None,
+    *,
+    force: bool,
 ) -> None:
-    """Write ``tables`` as NAME.csv and ``documents`` as NAME.json: all of them, or none.
+    """Write ``tables`` as NAME.csv, ``documents`` as NAME.json and ``pictures`` as NAME.png: all of them, or none.
 
     Everything is written to a new directory beside ``directory``, then renamed. With ``force``, files of the same names
     in an existing directory are replaced one by one; other files in it stay as they are.
@@ -128,6 +133,8 @@ def write_directory(
             safe_cells(frame).to_csv(partial / f"{name}.csv", index=False, encoding="utf-8", lineterminator="\n")
         for name, text in documents.items():
             (partial / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        for name, picture in (pictures or {}).items():
+            (partial / f"{name}.png").write_bytes(picture)
         if directory.exists():
             for file in sorted(partial.iterdir()):
                 os.replace(file, directory / file.name)

@@ -28,6 +28,7 @@ def _number(help: str) -> Any:
 
 TrainingPrice = _number("p_t, the same for all clients.")
 MiningPrice = _number("p_m, the same for all clients.")
+Performance = Annotated[str | None, typer.Option(metavar="NAME", help="f: log, sqrt or linear.")]
 #: What describes the game: name, which is the key of the config file too -> type and help.
 GAME_OPTIONS: dict[str, Any] = {
     "population": Annotated[
@@ -45,7 +46,7 @@ GAME_OPTIONS: dict[str, Any] = {
     "mining_cap": _number("R_m, largest mining reward of a client."),
     "mining_budget": _number("eta_m = N R_m; this or --mining-cap."),
     "target": _number("g, target performance of the Shapley game."),
-    "performance": Annotated[str | None, typer.Option(metavar="NAME", help="f: log, sqrt or linear.")],
+    "performance": Performance,
     "training_price": TrainingPrice,
     "mining_price": MiningPrice,
 }

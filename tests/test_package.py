@@ -48,6 +48,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "front door": ("diagnose", "solving"),
     "judging": ("programmes", "reasons", "judging"),
+    "pictures": ("drawing", "plots"),
     "experiments": tuple(name for name in FILES if name.startswith("paper")),
     "showing": (*(name for name in FILES if name.startswith("commands")), "cli"),
 }

@@ -12,32 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bcfl_opt.drawing import BLUE, GREEN, LABELS, PURPLE, RED, SHADES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: (information, strategies) -> label, colour, line style.
 CASES = {
-    ("complete", "closed forms"): ("Theorems 3.1, 3.2 (complete)", "#D55E00", "--"),
-    ("incomplete", "closed forms"): ("Theorems 3.1, 4.1 (incomplete)", "#009E73", "-."),
-    ("complete", "optimum"): ("true optimum (both)", "#0072B2", "-"),
+    ("complete", "closed forms"): ("Theorems 3.1, 3.2 (complete)", RED, "--"),
+    ("incomplete", "closed forms"): ("Theorems 3.1, 4.1 (incomplete)", GREEN, "-."),
+    ("complete", "optimum"): ("true optimum (both)", BLUE, "-"),
 }
 #: Figures 4 and 6 post prices that differ by information, so the best responses do too.
 RESPONSES = {
-    ("complete", "closed forms"): ("Theorem 3.1, complete", "#D55E00", "--"),
-    ("complete", "optimum"): ("best response, complete", "#0072B2", "-"),
-    ("incomplete", "closed forms"): ("Theorem 3.1, incomplete", "#009E73", "-."),
-    ("incomplete", "optimum"): ("best response, incomplete", "#CC79A7", ":"),
-}
-LABELS = {
-    "training_cycles": "training cycles µ [GHz·min]",
-    "mining_cycles": "mining cycles ψ [GHz·min]",
-    "training_price": "training price $p_t$ [money/min]",
-    "mining_price": "mining price $p_m$ [money/min]",
-    "training_speed": "training speed $q_t$ [GHz]",
-    "mining_speed": "mining speed $q_m$ [GHz]",
-    "client_utility": "client's utility [money]",
-    "owner_utility": "owner's utility [money]",
+    ("complete", "closed forms"): ("Theorem 3.1, complete", RED, "--"),
+    ("complete", "optimum"): ("best response, complete", BLUE, "-"),
+    ("incomplete", "closed forms"): ("Theorem 3.1, incomplete", GREEN, "-."),
+    ("incomplete", "optimum"): ("best response, incomplete", PURPLE, ":"),
 }
 SIDES = ("client_utility", "owner_utility")
 
@@ -72,7 +64,7 @@ def draw_figure_3(table: pd.DataFrame) -> Figure:
                 values = np.where(np.isnan(values), np.nan, 0.0)
             flat = np.nanmax(values) - np.nanmin(values) == 0
             levels = np.nanmin(values) + np.array([-1.0, 1.0]) if flat else 9
-            shades = axis.contourf(grid.columns, grid.index, values, levels=levels, cmap="cividis")
+            shades = axis.contourf(grid.columns, grid.index, values, levels=levels, cmap=SHADES)
             axis.set_title(f"{label}{': 0 everywhere' if flat else ''}", fontsize=9)
             axis.set_xlabel(LABELS["training_cycles"])
             axis.set_ylabel(LABELS["mining_cycles"])

@@ -166,22 +166,27 @@ class Solution:
 
     @property
     def succeeded(self) -> bool:
+        """Is the status SOLVED, which includes that the certificate holds?"""
         return self.status is Status.SOLVED
 
     @property
     def message(self) -> str:
+        """The status in a sentence, with the detail that matters."""
         return f"{self.status.value}{': ' if self.detail else ''}{self.detail}"
 
     @property
     def objective(self) -> float:
+        """The model's objective at the point, in the user's own sense; raises NoSolutionError if not succeeded."""
         return self._held(self._objective, "objective")
 
     @property
     def variables(self) -> Mapping[str, Any]:
+        """Name -> value of every variable: a Series by index, or a float; raises NoSolutionError if not succeeded."""
         return self._held(self._variables, "variables")
 
     @property
     def shadow_prices(self) -> Mapping[str, Any]:
+        """Constraint name -> d objective* / d right-hand side, a Series by index or a float, in the user's sense; raises too."""
         return self._held(self._shadow_prices, "shadow prices")
 
     @property

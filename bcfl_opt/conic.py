@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,9 @@ from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.refinement import refine
 from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
+from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status
+from bcfl_opt.threads import one_thread
 
 if TYPE_CHECKING:
     import cvxpy as cp
@@ -57,6 +58,7 @@ STATUSES = {
 FINAL = (Status.SOLVED, Status.INFEASIBLE, Status.UNBOUNDED, Status.TIME_LIMIT, Status.INTERRUPTED)
 
 
+@one_thread()
 def solve_convex(
     model: ConvexModel | cp.Problem,
     *,
@@ -88,10 +90,12 @@ def solve_convex(
     """
     choice("solver for a CVXPY model", solver, ("clarabel", "ipopt"))
     problem = ConvexProblem.of(model)
+    settle(solver, options)
     impossible = problem.impossible()
     if impossible:
         detail = f"constraint {impossible} asks for an infinite value"
-        return Solution(problem.title, solver, Status.INFEASIBLE, Quality.NONE, None, detail)
+        done = record(options=options, time_limit=time_limit)
+        return Solution(problem.title, solver, Status.INFEASIBLE, Quality.NONE, None, detail, provenance=done)
     if not problem.problem.variables():
         return _constant(problem, solver)
     if solver == "ipopt":
@@ -112,6 +116,20 @@ def available() -> bool:
     return importlib.util.find_spec("clarabel") is not None
 
 
+def settle(solver: str, options: Mapping[str, Any] | None) -> None:
+    """Refuse a solver that is not installed, and options it does not know, before anything is compiled."""
+    if solver == "ipopt":
+        from bcfl_opt import ipopt
+        from bcfl_opt.nlp.ipopt_options import validated
+
+        ipopt.require()
+        validated(options or {})
+        return
+    if not available():
+        raise SolverMissingError("Clarabel is not installed: pip install clarabel")
+    _settings(options or {})
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Outcome:
     """What Clarabel left behind, in the programme's own units, with what we think of it."""
@@ -126,15 +144,12 @@ class _Outcome:
 
 
 def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
-    if not available():
-        raise SolverMissingError("Clarabel is not installed: pip install clarabel")
     offenders = problem.offenders("is_dcp")
     if offenders:
         raise ModelError(
             f"Clarabel solves convex problems, and this is not known to be one by CVXPY's rules (DCP): {listing(offenders, 3)}. "
             'Write it in a convex form, or solve for a local optimum with solver="ipopt".'
         )
-    _settings(options)  # refuses what it does not know before anything is compiled
     begin = time.perf_counter()
     # ignore_dpp: parameters are numbers here; nothing is kept for a next solve
     data, chain, inverse = problem.problem.get_problem_data("CLARABEL", ignore_dpp=True, solver_opts={})
@@ -144,7 +159,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
     timing = {"compile": time.perf_counter() - begin}
 
     names = _column_names(problem, data)
-    provenance: dict[str, Any] = {"versions": versions(), "options": {**DEFAULTS, **options}, "attempts": []}
+    provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
     outcome = _attempts(program, options, time_limit, names, timing, provenance)
     duals = np.zeros(len(kept))
     duals[kept] = outcome.z
@@ -324,10 +339,6 @@ def _constant(problem: ConvexProblem, solver: str) -> Solution:
         quality=quality(solved, certificate),
         certificate=certificate,
         detail="" if solved else f"{place} does not hold, and there is no variable",
+        provenance=record(),
         _objective=float(problem.problem.objective.value) if solved else np.nan,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what solves."""
-    return {name: importlib.metadata.version(name) for name in ("cvxpy", "clarabel")}

@@ -11,6 +11,7 @@ from bcfl_opt import participation
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.game import Game
 from bcfl_opt.population import id_text
+from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status, clients_table, owner_utility
 
 #: Clients worked on at a time: the dozen temporary arrays of a Newton step then stay in the processor's cache.
@@ -215,5 +216,6 @@ def _solution(
         game=game,
         clients=clients,
         timing={"solve": time.perf_counter() - begin},
+        provenance=record(),
         _objective=objective,
     )

@@ -14,6 +14,7 @@ from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import InputError, ModelError, choice
 from bcfl_opt.follower import SPEED_LIMITS, follower_gap
+from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status, clients_table
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _column(model: ConvexModel, name: str) -> np.ndarray:
 
 
 def _nobody(context: Context, solver: str) -> Solution:
-    solution = Solution(context.problem, solver, Status.NO_CLIENTS, Quality.NONE, None)
+    solution = Solution(context.problem, solver, Status.NO_CLIENTS, Quality.NONE, None, provenance=record())
     return _with_clients(solution, context, None, {})
 
 

@@ -6,7 +6,6 @@ CVXPY's own ``solve(nlp=True)`` returns neither multipliers nor log nor iteratio
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -18,7 +17,7 @@ from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.smooth_program import SmoothProgram, odd_power_domains, two_sided
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, listing
+from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import Multipliers
@@ -52,8 +51,6 @@ def solve_smooth(
     is convex in the user's variables, its gradient there is the residual, and f(y) >= f(x) - sum(multiplier x slack)
     - sum |residual| |y - x| for every feasible y. Arguments and errors: see :func:`bcfl_opt.conic.solve_convex`.
     """
-    if not ipopt.available():
-        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
     settings = validated(options or {})
     rows = two_sided(problem)
     if problem.problem.is_dcp():
@@ -149,11 +146,7 @@ def _attempts(
     """IPOPT, again with other settings where the certificate does not hold or the point is no local optimum."""
     begin = time.perf_counter()
     convex = problem.problem.is_dcp()
-    provenance: dict[str, Any] = {
-        "versions": {"cvxpy": importlib.metadata.version("cvxpy"), **ipopt.versions()},
-        "options": dict(options),
-        "attempts": [],
-    }
+    provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None)
     x, escapes = smooth.x, 0
     multipliers = None if warm_start is None else _fitting(warm_start._warm_start, smooth)
     own: dict[str, Any] = {}

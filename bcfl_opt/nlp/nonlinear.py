@@ -26,6 +26,7 @@ from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.second_order import descent_direction
 from bcfl_opt.solution import Quality, Status
+from bcfl_opt.threads import one_thread
 
 #: Tried in order until one is certified; a user's own options come on top. The tight bounds give the exact answer; where
 #: the feasible set has no interior (clients at their limits) IPOPT needs them relaxed by its usual 1e-8.
@@ -118,6 +119,7 @@ class Answer:
         return result
 
 
+@one_thread()
 def solve_program(
     model: BlockData,
     *,
@@ -139,7 +141,7 @@ def solve_program(
         read = program(model)
     reduced = presolve(read)
     timing = {"read": time.perf_counter() - begin}
-    provenance: dict[str, Any] = {"versions": ipopt.versions(), "options": options, "attempts": []}
+    provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None)
     if reduced.conflict:
         return Answer(
             read,

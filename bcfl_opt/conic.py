@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import ConvexModel
+from bcfl_opt.convex.compiled import Compiled
 from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.refinement import refine
@@ -151,14 +152,13 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
             'Write it in a convex form, or solve for a local optimum with solver="ipopt".'
         )
     begin = time.perf_counter()
-    # ignore_dpp: parameters are numbers here; nothing is kept for a next solve
-    data, chain, inverse = problem.problem.get_problem_data("CLARABEL", ignore_dpp=True, solver_opts={})
-    program, kept = ConicProgram.of(data).without_empty_rows()
+    compiled = Compiled.of(problem.problem)
+    program, kept = ConicProgram.of(compiled.data).without_empty_rows()
     if not program.finite:
         raise ModelError("the problem's data hold NaN or infinite numbers; check constants and parameters")
     timing = {"compile": time.perf_counter() - begin}
 
-    names = _column_names(problem, data)
+    names = _column_names(problem, compiled.data)
     provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
     outcome = _attempts(program, options, time_limit, names, timing, provenance)
     duals = np.zeros(len(kept))
@@ -167,18 +167,18 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
     check = time.perf_counter()
     status, detail, certificate = outcome.status, outcome.detail, outcome.certificate
     saved = problem.saved()
-    variables: dict[str, Any] = {}
-    shadow_prices: dict[str, Any] = {}
+    held: dict[str, Any] = {}
     objective = np.nan
     if status is Status.SOLVED and certificate is not None:
-        solution = _unpacked(chain, inverse, "Solved", outcome.x, duals)
+        solution = _unpacked(compiled, "Solved", outcome.x, duals)
         for variable, _ in saved:
             variable.save_value(solution.primal_vars[variable.id])
         certificate, status, detail = judged(problem, certificate)
         objective = float(problem.problem.objective.value)
-        variables, shadow_prices = problem.values(), problem.shadow_prices(solution.dual_vars)
+        if status is Status.SOLVED:
+            held = problem.held(solution.duals)
     elif status is Status.INFEASIBLE:
-        detail = problem.conflict(_unpacked(chain, inverse, "PrimalInfeasible", outcome.x, duals).dual_vars)
+        detail = problem.conflict(_unpacked(compiled, "PrimalInfeasible", outcome.x, duals).duals.constraints)
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -195,8 +195,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         log=outcome.log,
         provenance=provenance,
         _objective=objective if solved else np.nan,
-        _variables=variables if solved else {},
-        _shadow_prices=shadow_prices if solved else {},
+        **held,
     )
 
 
@@ -311,9 +310,8 @@ def _settings(options: Mapping[str, Any], time_limit: float | None = None) -> An
 # ---------------------------------------------------------------------------------- what the answer means
 
 
-def _unpacked(chain: Any, inverse: Any, word: str, x: np.ndarray, z: np.ndarray) -> Any:
-    """CVXPY's solution in terms of the user's variables and constraints, whatever word Clarabel ended with."""
-    return chain.invert(SimpleNamespace(status=word, x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=0), inverse)
+def _unpacked(compiled: Compiled, word: str, x: np.ndarray, z: np.ndarray) -> Any:
+    return compiled.unpacked(word, x, z)
 
 
 def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:

@@ -123,6 +123,7 @@ def _solve_pyomo(
         _objective=answer.objective,
         _variables=answer.variables() if solved else {},
         _shadow_prices=answer.shadow_prices() if solved else {},
+        _multipliers=answer.raw_multipliers() if solved else {},
         _warm_start=answer,
     )
     if context is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
-from bcfl_opt.convex.smooth_program import SmoothProgram, odd_power_domains, two_sided
+from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
 from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
@@ -55,6 +55,8 @@ def solve_smooth(
     rows = two_sided(problem)
     if problem.problem.is_dcp():
         rows += odd_power_domains(problem)
+    bounds = expression_bounds(problem)
+    rows += [(f"{variable.name()}.{side}", row, row) for variable, side, row in bounds]
     twin = cp.Problem(problem.problem.objective, [row for _, _, row in rows])
     offenders = dataclasses.replace(problem, problem=twin).offenders("is_dnlp")
     if offenders:
@@ -65,7 +67,7 @@ def solve_smooth(
     saved = problem.saved()
     try:
         _set_start(problem, warm_start)
-        smooth = SmoothProgram.of(twin, rows)
+        smooth = SmoothProgram.of(twin, rows, bounds)
         timing = {"compile": time.perf_counter() - begin}
         answer = _attempts(problem, smooth, settings, time_limit, warm_start, streams, timing)
     except BaseException:
@@ -73,12 +75,13 @@ def solve_smooth(
         raise
     check = time.perf_counter()
     status, detail, certificate = answer.status, answer.detail, answer.certificate
-    objective, variables, shadow_prices = np.nan, {}, {}
+    objective, held = np.nan, {}
     if status is Status.SOLVED and certificate is not None:
         smooth.load(answer.x)
         certificate, status, detail = judged(problem, certificate)
-        objective, variables = float(problem.problem.objective.value), problem.values()
-        shadow_prices = problem.shadow_prices(smooth.duals(answer.multipliers))
+        objective = float(problem.problem.objective.value)
+        if status is Status.SOLVED:
+            held = problem.held(smooth.duals(answer.multipliers))
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -96,8 +99,7 @@ def solve_smooth(
         provenance=answer.provenance,
         _history=tuple((k, problem.sense * f, *rest) for k, f, *rest in answer.history),
         _objective=objective if solved else np.nan,
-        _variables=variables if solved else {},
-        _shadow_prices=shadow_prices if solved else {},
+        **held,
         _warm_start=answer.multipliers,
     )
 

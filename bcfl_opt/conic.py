@@ -218,6 +218,8 @@ def _attempts(
         x, z = scaling.back(outcome.x, outcome.z)
         if outcome.certificate is not None:
             z[: len(shift)] += shift
+            certificate = dataclasses.replace(outcome.certificate, unscaled=program.unscaled(x, z))
+            outcome = dataclasses.replace(outcome, certificate=certificate)
         outcome = dataclasses.replace(outcome, x=x, z=z)
         provenance["attempts"].append({"options": attempt, "status": outcome.status.name, "detail": outcome.detail})
         if best is None or outcome.status in FINAL:
@@ -328,7 +330,9 @@ def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
 def _constant(problem: ConvexProblem, solver: str) -> Solution:
     """No variables: the objective is a number, and the constraints hold or do not."""
     violation, place = problem.worst_violation(problem.constraints)
-    certificate = Certificate(violation, 0.0, 0.0, 0.0, gap=0.0, where={"primal": place})
+    certificate = Certificate(
+        violation, 0.0, 0.0, 0.0, gap=0.0, where={"primal": place}, unscaled={"primal": problem.largest_residual()}
+    )
     solved = certificate.holds()
     return Solution(
         problem=problem.title,

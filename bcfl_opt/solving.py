@@ -237,7 +237,8 @@ def _confirmed(solution: Solution, certificate: Certificate, dropped: Mapping[st
     assert solution.game is not None and solution.clients is not None
     gap, client = follower_gap(solution.game, solution.clients, dropped)
     where = {**certificate.where, "follower_gap": f"client {client!r}"}
-    certificate = dataclasses.replace(certificate, follower_gap=gap, where=where)
+    unscaled = {**certificate.unscaled, "follower_gap": gap * solution.game.deadline}
+    certificate = dataclasses.replace(certificate, follower_gap=gap, where=where, unscaled=unscaled)
     if certificate.holds():
         return dataclasses.replace(solution, certificate=certificate)
     clients = solution.clients.copy()

@@ -160,6 +160,11 @@ class ConvexProblem:
                     worst, where = float(relative[k]), f"{name}{self._at(k, constraint)}"
         return worst, where
 
+    def largest_residual(self) -> float:
+        """Largest violation of a constraint at the present values, in its own units; cones as well."""
+        residuals = (np.asarray(constraint.residual) for constraint in self.constraints.values() if constraint.size)
+        return max((float(np.max(residual, initial=0.0)) for residual in residuals), default=0.0)
+
     # ------------------------------------------------------------------ duals
 
     def shadow_prices(self, duals: Duals) -> dict[str, Any]:
@@ -272,6 +277,8 @@ def _size(expression: Expression) -> np.ndarray:
 def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificate, Status, str]:
     """The certificate with the violation of the user's own constraints at the present values, and what follows."""
     violation, place = problem.worst_violation(problem.constraints)
+    largest = max(problem.largest_residual(), certificate.unscaled.get("primal", 0.0))
+    certificate = dataclasses.replace(certificate, unscaled={**certificate.unscaled, "primal": largest})
     if violation >= certificate.primal:
         where = {**certificate.where, "primal": place}
         certificate = dataclasses.replace(certificate, primal=violation, where=where)

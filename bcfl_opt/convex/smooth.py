@@ -21,7 +21,7 @@ from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import Multipliers
-from bcfl_opt.nlp.second_order import descent_direction
+from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.solution import Solution, Status
 
 #: Tried in order until one is certified; a user's own options come on top. See :mod:`bcfl_opt.nlp.nonlinear`.
@@ -187,9 +187,11 @@ def _attempts(
         elif status is Status.SOLVED:
             status, detail = Status.NOT_CERTIFIED, certificate.failure()
         if status is Status.SOLVED and not convex:
-            downhill = descent_direction(smooth.program, outcome.x, outcome.multipliers)
+            bent = second_order(smooth.program, outcome.x, outcome.multipliers, unit=problem.unit, sizes=sizes)
+            certificate, downhill = dataclasses.replace(certificate, curvature=bent.curvature), bent.downhill
             if downhill is not None:
-                status = Status.SADDLE
+                along = smooth.program.variables[int(np.abs(downhill).argmax())].name
+                status, detail = Status.SADDLE, f"along {along}"
                 if escapes < ESCAPES:
                     escapes, multipliers = escapes + 1, None
                     step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))

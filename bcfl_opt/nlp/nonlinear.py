@@ -24,7 +24,7 @@ from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify, coefficient_sizes
 from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
-from bcfl_opt.nlp.second_order import descent_direction
+from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.solution import Quality, Status
 from bcfl_opt.threads import one_thread
 
@@ -179,10 +179,13 @@ def solve_program(
         answer = _judged(read, reduced, outcome, certificate, timing, provenance)
         downhill = None
         if answer.status is Status.SOLVED and not convex:
-            downhill = descent_direction(read, outcome.x, outcome.multipliers)
+            bent = second_order(read, outcome.x, outcome.multipliers, unit=unit, sizes=sizes)
+            downhill = bent.downhill
+            answer = dataclasses.replace(answer, certificate=dataclasses.replace(certificate, curvature=bent.curvature))
         timing["certify"] = timing.get("certify", 0.0) + time.perf_counter() - check
         if downhill is not None:
-            answer = dataclasses.replace(answer, status=Status.SADDLE, quality=Quality.NONE)
+            along = read.variables[int(np.abs(downhill).argmax())].name
+            answer = dataclasses.replace(answer, status=Status.SADDLE, quality=Quality.NONE, detail=f"along {along}")
             if escapes < ESCAPES:
                 escapes += 1
                 step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))

@@ -22,6 +22,12 @@ class Certificate:
     follower_gap : for ``response="optimal"``: the largest amount by which a client, solved exactly at the found prices,
         would move its times or raise its utility; relative. None where there is no follower.
     where : residual name -> the constraint, variable or client it is attained at.
+    unscaled : the same residuals in the model's own units, not relative to anything: the largest violation of a constraint
+        as written, the largest entry of the Lagrangian's gradient, and so on. For the record: what is small depends on
+        the units, so no success hangs on them.
+    curvature : where the model is not known to be convex, the least curvature of the Lagrangian in the directions that the
+        active constraints leave, relative to the largest (second-order condition: not negative, within 1e-7). None where
+        there is no such direction, or nothing was computed.
     """
 
     primal: float
@@ -31,6 +37,8 @@ class Certificate:
     gap: float | None = None
     follower_gap: float | None = None
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unscaled: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    curvature: float | None = None
 
     @property
     def residuals(self) -> dict[str, float]:
@@ -60,4 +68,5 @@ class Certificate:
 
     def __repr__(self) -> str:
         text = ", ".join(f"{name.replace('_', ' ')} {value:.1e}" for name, value in self.residuals.items())
-        return f"{text}; {'holds' if self.holds() else 'DOES NOT HOLD'} at {TOLERANCE:g}"
+        bent = "" if self.curvature is None else f", curvature {self.curvature:+.1e}"
+        return f"{text}{bent}; {'holds' if self.holds() else 'DOES NOT HOLD'} at {TOLERANCE:g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,14 @@ import scipy.sparse as sp
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import ConvexModel
+from bcfl_opt.convex.compiled import Compiled
 from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.refinement import refine
 from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
+from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status
+from bcfl_opt.threads import one_thread
 
 if TYPE_CHECKING:
     import cvxpy as cp
@@ -57,6 +59,7 @@ STATUSES = {
 FINAL = (Status.SOLVED, Status.INFEASIBLE, Status.UNBOUNDED, Status.TIME_LIMIT, Status.INTERRUPTED)
 
 
+@one_thread()
 def solve_convex(
     model: ConvexModel | cp.Problem,
     *,
@@ -88,10 +91,12 @@ def solve_convex(
     """
     choice("solver for a CVXPY model", solver, ("clarabel", "ipopt"))
     problem = ConvexProblem.of(model)
+    settle(solver, options)
     impossible = problem.impossible()
     if impossible:
         detail = f"constraint {impossible} asks for an infinite value"
-        return Solution(problem.title, solver, Status.INFEASIBLE, Quality.NONE, None, detail)
+        done = record(options=options, time_limit=time_limit)
+        return Solution(problem.title, solver, Status.INFEASIBLE, Quality.NONE, None, detail, provenance=done)
     if not problem.problem.variables():
         return _constant(problem, solver)
     if solver == "ipopt":
@@ -112,6 +117,20 @@ def available() -> bool:
     return importlib.util.find_spec("clarabel") is not None
 
 
+def settle(solver: str, options: Mapping[str, Any] | None) -> None:
+    """Refuse a solver that is not installed, and options it does not know, before anything is compiled."""
+    if solver == "ipopt":
+        from bcfl_opt import ipopt
+        from bcfl_opt.nlp.ipopt_options import validated
+
+        ipopt.require()
+        validated(options or {})
+        return
+    if not available():
+        raise SolverMissingError("Clarabel is not installed: pip install clarabel")
+    _settings(options or {})
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Outcome:
     """What Clarabel left behind, in the programme's own units, with what we think of it."""
@@ -126,25 +145,21 @@ class _Outcome:
 
 
 def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
-    if not available():
-        raise SolverMissingError("Clarabel is not installed: pip install clarabel")
     offenders = problem.offenders("is_dcp")
     if offenders:
         raise ModelError(
             f"Clarabel solves convex problems, and this is not known to be one by CVXPY's rules (DCP): {listing(offenders, 3)}. "
             'Write it in a convex form, or solve for a local optimum with solver="ipopt".'
         )
-    _settings(options)  # refuses what it does not know before anything is compiled
     begin = time.perf_counter()
-    # ignore_dpp: parameters are numbers here; nothing is kept for a next solve
-    data, chain, inverse = problem.problem.get_problem_data("CLARABEL", ignore_dpp=True, solver_opts={})
-    program, kept = ConicProgram.of(data).without_empty_rows()
+    compiled = Compiled.of(problem.problem)
+    program, kept = ConicProgram.of(compiled.data).without_empty_rows()
     if not program.finite:
         raise ModelError("the problem's data hold NaN or infinite numbers; check constants and parameters")
     timing = {"compile": time.perf_counter() - begin}
 
-    names = _column_names(problem, data)
-    provenance: dict[str, Any] = {"versions": versions(), "options": {**DEFAULTS, **options}, "attempts": []}
+    names = _column_names(problem, compiled.data)
+    provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
     outcome = _attempts(program, options, time_limit, names, timing, provenance)
     duals = np.zeros(len(kept))
     duals[kept] = outcome.z
@@ -152,18 +167,18 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
     check = time.perf_counter()
     status, detail, certificate = outcome.status, outcome.detail, outcome.certificate
     saved = problem.saved()
-    variables: dict[str, Any] = {}
-    shadow_prices: dict[str, Any] = {}
+    held: dict[str, Any] = {}
     objective = np.nan
     if status is Status.SOLVED and certificate is not None:
-        solution = _unpacked(chain, inverse, "Solved", outcome.x, duals)
+        solution = _unpacked(compiled, "Solved", outcome.x, duals)
         for variable, _ in saved:
             variable.save_value(solution.primal_vars[variable.id])
         certificate, status, detail = judged(problem, certificate)
         objective = float(problem.problem.objective.value)
-        variables, shadow_prices = problem.values(), problem.shadow_prices(solution.dual_vars)
+        if status is Status.SOLVED:
+            held = problem.held(solution.duals)
     elif status is Status.INFEASIBLE:
-        detail = problem.conflict(_unpacked(chain, inverse, "PrimalInfeasible", outcome.x, duals).dual_vars)
+        detail = problem.conflict(_unpacked(compiled, "PrimalInfeasible", outcome.x, duals).duals.constraints)
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -180,8 +195,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         log=outcome.log,
         provenance=provenance,
         _objective=objective if solved else np.nan,
-        _variables=variables if solved else {},
-        _shadow_prices=shadow_prices if solved else {},
+        **held,
     )
 
 
@@ -204,6 +218,8 @@ def _attempts(
         x, z = scaling.back(outcome.x, outcome.z)
         if outcome.certificate is not None:
             z[: len(shift)] += shift
+            certificate = dataclasses.replace(outcome.certificate, unscaled=program.unscaled(x, z))
+            outcome = dataclasses.replace(outcome, certificate=certificate)
         outcome = dataclasses.replace(outcome, x=x, z=z)
         provenance["attempts"].append({"options": attempt, "status": outcome.status.name, "detail": outcome.detail})
         if best is None or outcome.status in FINAL:
@@ -296,9 +312,8 @@ def _settings(options: Mapping[str, Any], time_limit: float | None = None) -> An
 # ---------------------------------------------------------------------------------- what the answer means
 
 
-def _unpacked(chain: Any, inverse: Any, word: str, x: np.ndarray, z: np.ndarray) -> Any:
-    """CVXPY's solution in terms of the user's variables and constraints, whatever word Clarabel ended with."""
-    return chain.invert(SimpleNamespace(status=word, x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=0), inverse)
+def _unpacked(compiled: Compiled, word: str, x: np.ndarray, z: np.ndarray) -> Any:
+    return compiled.unpacked(word, x, z)
 
 
 def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
@@ -315,7 +330,9 @@ def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
 def _constant(problem: ConvexProblem, solver: str) -> Solution:
     """No variables: the objective is a number, and the constraints hold or do not."""
     violation, place = problem.worst_violation(problem.constraints)
-    certificate = Certificate(violation, 0.0, 0.0, 0.0, gap=0.0, where={"primal": place})
+    certificate = Certificate(
+        violation, 0.0, 0.0, 0.0, gap=0.0, where={"primal": place}, unscaled={"primal": problem.largest_residual()}
+    )
     solved = certificate.holds()
     return Solution(
         problem=problem.title,
@@ -324,10 +341,6 @@ def _constant(problem: ConvexProblem, solver: str) -> Solution:
         quality=quality(solved, certificate),
         certificate=certificate,
         detail="" if solved else f"{place} does not hold, and there is no variable",
+        provenance=record(),
         _objective=float(problem.problem.objective.value) if solved else np.nan,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what solves."""
-    return {name: importlib.metadata.version(name) for name in ("cvxpy", "clarabel")}

@@ -11,6 +11,7 @@ from bcfl_opt import participation
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.game import Game
 from bcfl_opt.population import id_text
+from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status, clients_table, owner_utility
 
 #: Clients worked on at a time: the dozen temporary arrays of a Newton step then stay in the processor's cache.
@@ -150,12 +151,13 @@ def _certificate(
     """
     able = clients["recruited"].to_numpy()
     rows = np.flatnonzero(able)
-    # violation, stationarity, gap and size of the objective by client
-    results = np.empty((4, rows.size))
+    # violation, stationarity, its size, gap and size of the objective by client
+    results = np.empty((5, rows.size))
     for start in range(0, rows.size, CHUNK):
         part = rows[start : start + CHUNK]
         results[:, start : start + CHUNK] = _residuals(game, clients, bounds, price_difference, part)
-    violation, stationarity, gap, objective = results
+    violation, slope, slope_size, gap, objective = results
+    stationarity = slope / slope_size
     complementarity = gap / objective
     ids = clients.index[able]
     return Certificate(
@@ -169,13 +171,20 @@ def _certificate(
             "complementarity": f"client {id_text(ids, int(complementarity.argmax()))}",
             "stationarity": f"client {id_text(ids, int(stationarity.argmax()))}",
         },
+        unscaled={
+            "primal": max(float(violation.max()), 0.0) * game.deadline,
+            "dual": 0.0,
+            "complementarity": float(gap.max()),
+            "stationarity": float(slope.max()),
+            "gap": float(gap.sum()),
+        },
     )
 
 
 def _residuals(
     game: Game, clients: pd.DataFrame, bounds: participation.TimeBounds, price_difference: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Relative violation, relative stationarity, gap and size of the objective of the clients in these rows."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Relative violation, slope dU/dt and the size of its terms, gap and size of the objective of these rows' clients."""
     t, s = clients["training_time"].to_numpy()[rows], clients["mining_time"].to_numpy()[rows]
     t_low, s_low = bounds.training_low[rows], bounds.mining_low[rows]
     t_high, s_high = bounds.training_high[rows], bounds.mining_high[rows]
@@ -197,7 +206,7 @@ def _residuals(
     violation = np.maximum(violation, np.where(np.isfinite(t_high), t - t_high, 0.0))
     violation = np.maximum(violation, np.where(np.isfinite(s_high), s - s_high, 0.0)) / deadline
     inside = room > 1e-9 * deadline
-    return violation, np.where(inside, np.abs(h) / size, 0.0), np.abs(h) * room, objective
+    return violation, np.where(inside, np.abs(h), 0.0), size, np.abs(h) * room, objective
 
 
 def _solution(
@@ -215,5 +224,6 @@ def _solution(
         game=game,
         clients=clients,
         timing={"solve": time.perf_counter() - begin},
+        provenance=record(),
         _objective=objective,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import tempfile
 import time
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from bcfl_opt.errors import SolverMissingError
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Functions
+from bcfl_opt.provenance import record
 from bcfl_opt.solution import Status
+from bcfl_opt.threads import one_thread
 
 #: What we ask of IPOPT unless the user says otherwise. bound_relax_factor 0: bounds are meant, and the error of 1e-8
 #: that relaxing them leaves is gone. acceptable_iter 0: almost solved is not solved.
@@ -99,16 +99,25 @@ def available() -> bool:
     return importlib.util.find_spec("cyipopt") is not None
 
 
-def versions() -> dict[str, str]:
-    """cyipopt's and IPOPT's version."""
+def require() -> Any:
+    """cyipopt, or SolverMissingError with how to install it."""
+    if not available():
+        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
     import cyipopt
 
-    for name in ("cyipopt-wheels", "cyipopt"):
-        try:
-            return {name: importlib.metadata.version(name), "ipopt": ".".join(map(str, cyipopt.IPOPT_VERSION))}
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"ipopt": ".".join(map(str, cyipopt.IPOPT_VERSION))}
+    return cyipopt
+
+
+def version() -> str:
+    """IPOPT's version."""
+    return ".".join(map(str, require().IPOPT_VERSION))
+
+
+def provenance(
+    options: Mapping[str, Any], *, time_limit: float | None = None, warm_start: bool = False
+) -> dict[str, Any]:
+    """What decides the numbers of a solve by IPOPT; see :func:`bcfl_opt.provenance.record`."""
+    return record(options=options, defaults=DEFAULTS, time_limit=time_limit, warm_start=warm_start, ipopt=version())
 
 
 def run(
@@ -137,7 +146,7 @@ def run(
     x = np.clip(x, low, high)
     if not n or np.all(low == high):
         return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
-    cyipopt = _cyipopt()
+    cyipopt = require()
     idle = int(_ignores_objective(presolved))
     if idle:
         functions = _WithIdleVariable(presolved.functions)
@@ -175,7 +184,7 @@ def run(
             problem.set_problem_scaling(scaling.objective, np.append(scaling.x, np.ones(idle)), scaling.g)
         for name, setting in settings.items():
             problem.add_option(name, setting)
-        with _threads().limit(limits=1), np.errstate(all="ignore"):
+        with one_thread(), np.errstate(all="ignore"):
             x, info = problem.solve(x, **multipliers)
         problem.close()
         text = path.read_text(errors="replace") if path.exists() else ""
@@ -322,22 +331,3 @@ def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Out
     status = Status.SOLVED if holds else Status.INFEASIBLE
     detail = "" if holds else "every variable is fixed, and a constraint does not hold there"
     return Outcome(status, detail, x, multipliers, 0, "", time.perf_counter() - begin)
-
-
-def _cyipopt() -> Any:
-    if not available():
-        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
-    import cyipopt
-
-    return cyipopt
-
-
-_controller: ThreadpoolController | None = None
-
-
-def _threads() -> ThreadpoolController:
-    """The loaded BLAS libraries; looked up once, after cyipopt has loaded its own."""
-    global _controller
-    if _controller is None:
-        _controller = ThreadpoolController()
-    return _controller

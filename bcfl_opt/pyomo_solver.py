@@ -152,7 +152,7 @@ class BcflIpopt(SolverBase):
     def version(self) -> tuple[int, ...]:
         from bcfl_opt import ipopt
 
-        return tuple(int(part) for part in ipopt.versions()["ipopt"].split("."))
+        return tuple(int(part) for part in ipopt.version().split("."))
 
     def solve(self, model: BlockData, **keywords: Any) -> Results:
         """Solve ``model``; keywords are those of Pyomo's solver configuration."""

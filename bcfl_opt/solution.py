@@ -136,7 +136,15 @@ class Solution:
     objective : the model's objective at the point, in the user's own sense. Raises NoSolutionError if not succeeded.
     clients : DataFrame by client (see CLIENT_COLUMNS); None for a model that knows no game.
     variables : name -> value (Series by index, or float) of every variable of the model.
-    shadow_prices : constraint name -> Series (or float): d objective* / d right-hand side, in the user's sense.
+    shadow_prices : constraint name -> Series by index (or float): d objective* / d right-hand side, in the user's own
+        sense of objective, for <=, >=, == and ranges; and "x.lower", "x.upper" -> the same of the bounds that variable x
+        has, d objective* / d bound. Raising the side that binds by one unit changes the optimum by that much. What does
+        not bind is worth 0. Where some of the limits that bind could be left out, prices are not unique and the effects
+        of moving one up and down differ; of a bound and constraints that say the same of a variable, the bound has the
+        whole price, else the constraint written first.
+    multipliers : the raw multipliers by the same names, of the minimised objective (minus it where the user maximises).
+        Pyomo: L = f + row (body - side), so positive where an upper side binds, negative where a lower one does; bounds'
+        are never negative. CVXPY: ``constraint.dual_value``, which a success also sets; cones have theirs here, too.
     certificate : residuals recomputed from the model and the point.
     timing : seconds by stage. iterations : of the solver. log : the solver's own output.
     provenance : versions, options and attempts.
@@ -158,6 +166,7 @@ class Solution:
     _objective: float = np.nan
     _variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     _shadow_prices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _multipliers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     _warm_start: Any = None
 
     def __post_init__(self) -> None:
@@ -188,6 +197,10 @@ class Solution:
     def shadow_prices(self) -> Mapping[str, Any]:
         """Constraint name -> d objective* / d right-hand side, a Series by index or a float, in the user's sense; raises too."""
         return self._held(self._shadow_prices, "shadow prices")
+
+    @property
+    def multipliers(self) -> Mapping[str, Any]:
+        return self._held(self._multipliers, "multipliers")
 
     @property
     def history(self) -> pd.DataFrame:

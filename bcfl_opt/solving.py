@@ -14,6 +14,7 @@ from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import InputError, ModelError, choice
 from bcfl_opt.follower import SPEED_LIMITS, follower_gap
+from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status, clients_table
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _solve_pyomo(
         _objective=answer.objective,
         _variables=answer.variables() if solved else {},
         _shadow_prices=answer.shadow_prices() if solved else {},
+        _multipliers=answer.raw_multipliers() if solved else {},
         _warm_start=answer,
     )
     if context is not None:
@@ -193,7 +195,7 @@ def _column(model: ConvexModel, name: str) -> np.ndarray:
 
 
 def _nobody(context: Context, solver: str) -> Solution:
-    solution = Solution(context.problem, solver, Status.NO_CLIENTS, Quality.NONE, None)
+    solution = Solution(context.problem, solver, Status.NO_CLIENTS, Quality.NONE, None, provenance=record())
     return _with_clients(solution, context, None, {})
 
 
@@ -235,7 +237,8 @@ def _confirmed(solution: Solution, certificate: Certificate, dropped: Mapping[st
     assert solution.game is not None and solution.clients is not None
     gap, client = follower_gap(solution.game, solution.clients, dropped)
     where = {**certificate.where, "follower_gap": f"client {client!r}"}
-    certificate = dataclasses.replace(certificate, follower_gap=gap, where=where)
+    unscaled = {**certificate.unscaled, "follower_gap": gap * solution.game.deadline}
+    certificate = dataclasses.replace(certificate, follower_gap=gap, where=where, unscaled=unscaled)
     if certificate.holds():
         return dataclasses.replace(solution, certificate=certificate)
     clients = solution.clients.copy()

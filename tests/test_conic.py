@@ -90,7 +90,7 @@ def test_clarabel_certifies_the_known_answer(case: Callable[[], tuple[cp.Problem
     assert solution.quality is bo.Quality.GLOBAL
     assert set(solution.timing) == {"compile", "solve", "check"}
     assert solution.iterations is not None and "Clarabel" in solution.log
-    assert set(solution.provenance["versions"]) == {"cvxpy", "clarabel"}
+    assert {"cvxpy", "clarabel", "numpy", "python"} <= set(solution.provenance["versions"])
     assert float(problem.objective.value) == solution.objective  # a success sets the variables
 
 

@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("errors", "_pyomo_registration"),
     "data": ("population", "shapley", "sample"),
     "game": ("game",),
-    "notions": ("participation", "context", "utilities", "certificate", "solution"),
+    "notions": ("participation", "context", "utilities", "certificate", "solution", "threads", "provenance"),
     "models": tuple(name for name in FILES if name.startswith("models")),
     "truth": ("exact",),
     "paper": ("closed_form",),

@@ -12,11 +12,9 @@ import enum
 import json
 import math
 import os
-import platform
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +22,11 @@ import numpy as np
 import pandas as pd
 
 from bcfl_opt.errors import InputError
+from bcfl_opt.provenance import versions as versions
 
 #: Version of the layout of every JSON document; it grows when a reader would have to change.
 SCHEMA_VERSION = 1
-#: Distributions whose version decides a number. cyipopt comes under one of two names.
-DISTRIBUTIONS = (
-    "bcfl_opt",
-    "numpy",
-    "pandas",
-    "scipy",
-    "pyomo",
-    "cvxpy",
-    "clarabel",
-    "casadi",
-    "cyipopt-wheels",
-    "cyipopt",
-)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def versions() -> dict[str, str]:
-    """Installed versions by distribution, and Python's."""
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def document(command: str, content: Mapping[str, Any]) -> str:

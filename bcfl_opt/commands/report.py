@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bcfl_opt.certificate import TOLERANCE
@@ -98,11 +99,14 @@ def solution_content(solution: Solution) -> dict[str, Any]:
 
 
 def shadow_prices_table(solution: Solution) -> pd.DataFrame:
-    """Shadow prices, one row a constraint and index: columns ``constraint``, ``index``, ``shadow_price``."""
+    """Shadow prices, one row a constraint (or bound) and index: columns ``constraint``, ``index``, ``shadow_price``."""
     rows = []
     for name, values in solution.shadow_prices.items():
         if isinstance(values, pd.Series):
             rows += [(name, index, value) for index, value in values.items()]
+        elif np.ndim(values):
+            places = (index if len(index) > 1 else index[0] for index in np.ndindex(np.shape(values)))
+            rows += [(name, index, float(values[index])) for index in places]
         else:
             rows.append((name, "", values))
     return pd.DataFrame(rows, columns=["constraint", "index", "shadow_price"])

@@ -117,6 +117,20 @@ class ConicProgram:
         )
 
     @np.errstate(all="ignore")
+    def unscaled(self, x: np.ndarray, z: np.ndarray) -> dict[str, float]:
+        """The same residuals in this programme's own units."""
+        cones, s = self.cones, self.slack(x)
+        products = np.abs(cones.total(s * z))
+        residual = np.abs(self.P @ x + self.A.T @ z + self.q)
+        return {
+            "primal": float(cones.violation(s).max(initial=0.0)),
+            "dual": float(cones.dual_violation(z).max(initial=0.0)),
+            "complementarity": float(products.max(initial=0.0)),
+            "stationarity": float(residual.max(initial=0.0)),
+            "gap": float(products.sum()) + float((residual * np.abs(x)).sum()),
+        }
+
+    @np.errstate(all="ignore")
     def proves_infeasible(self, z: np.ndarray) -> bool:
         """Is z in K* with A'z = 0 and b'z < 0? For a feasible x, 0 <= s'z = b'z - x'A'z would be negative.
 

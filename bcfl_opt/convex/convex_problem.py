@@ -8,7 +8,7 @@ written on the right of the stored ``<=`` or ``==``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cvxpy as cp
@@ -22,6 +22,21 @@ from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.errors import InputError, ModelError
 from bcfl_opt.solution import Quality, Status
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Duals:
+    """Multipliers in CVXPY's convention, of the minimised objective.
+
+    constraints : constraint id -> multiplier y, where the Lagrangian has + y'(lhs - rhs) for ``lhs <= rhs`` and
+        ``lhs == rhs``, + y'expr for ``expr == 0``, and - y'expr for ``expr >= 0`` (semidefinite too).
+    lower, upper : variable id -> multipliers >= 0 of the variable's own bounds (``bounds``, ``nonneg``, ...), in its shape;
+        0 for entries without a bound, and no key for variables without any.
+    """
+
+    constraints: Mapping[int, Any]
+    lower: Mapping[int, np.ndarray]
+    upper: Mapping[int, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,6 +121,8 @@ class ConvexProblem:
         return [(variable, variable.value) for variable in self.problem.variables()]
 
     def _labelled(self, value: Any) -> Any:
+        if isinstance(value, list):  # a cone's multipliers, one by argument
+            return [self._labelled(part) for part in value]
         array = np.asarray(value, dtype=complex if np.iscomplexobj(value) else float)
         if array.ndim == 0:
             return array.item()
@@ -143,14 +160,17 @@ class ConvexProblem:
                     worst, where = float(relative[k]), f"{name}{self._at(k, constraint)}"
         return worst, where
 
+    def largest_residual(self) -> float:
+        """Largest violation of a constraint at the present values, in its own units; cones as well."""
+        residuals = (np.asarray(constraint.residual) for constraint in self.constraints.values() if constraint.size)
+        return max((float(np.max(residual, initial=0.0)) for residual in residuals), default=0.0)
+
     # ------------------------------------------------------------------ duals
 
-    def shadow_prices(self, duals: Mapping[int, Any]) -> dict[str, Any]:
-        """Constraint name -> d objective* / d right-hand side.
+    def shadow_prices(self, duals: Duals) -> dict[str, Any]:
+        """Constraint name -> d objective* / d right-hand side; "x.lower", "x.upper" -> d objective* / d bound.
 
-        duals : constraint id -> multiplier y in CVXPY's convention, where the Lagrangian of the minimised objective has
-            + y'(lhs - rhs) for ``lhs <= rhs`` and ``lhs == rhs``, + y'expr for ``expr == 0``, and - y'expr for
-            ``expr >= 0`` (semidefinite too). Constraints without a right-hand side (cones) have no shadow price.
+        Constraints without a right-hand side (cones) have no shadow price; entries without a bound have 0.
         """
         prices = {}
         for name, constraint in self.constraints.items():
@@ -163,12 +183,42 @@ class ConvexProblem:
                 side = -1
             else:
                 continue
-            dual = np.asarray(duals.get(constraint.id, 0.0), dtype=float)
+            dual = np.asarray(duals.constraints.get(constraint.id, 0.0), dtype=float)
             value = (
                 np.broadcast_to(dual, constraint.shape) if dual.ndim == 0 else dual.reshape(constraint.shape, order="F")
             )
             prices[name] = self._labelled(self.sense * side * value + 0.0)
-        return prices
+        bounds = ((name, self._labelled(self.sense * sign * y + 0.0)) for name, sign, y in self._bounds(duals))
+        return _distinct([*prices.items(), *bounds])
+
+    def held(self, duals: Duals) -> dict[str, Any]:
+        """What a Solution holds of a success, at the present values; also sets the constraints' ``dual_value``."""
+        self.save(duals)
+        return {
+            "_variables": self.values(),
+            "_shadow_prices": self.shadow_prices(duals),
+            "_multipliers": self.multipliers(duals),
+        }
+
+    def multipliers(self, duals: Duals) -> dict[str, Any]:
+        """The same names (and cones) -> multipliers in CVXPY's convention; of constraints, their ``dual_value``."""
+        found = ((name, constraint.dual_value) for name, constraint in self.constraints.items())
+        held = [(name, self._labelled(y)) for name, y in found if y is not None]
+        return _distinct([*held, *((name, self._labelled(y + 0.0)) for name, _, y in self._bounds(duals))])
+
+    def save(self, duals: Duals) -> None:
+        """Set the constraints' ``dual_value``, as CVXPY's own solve does."""
+        for constraint in self.problem.constraints:
+            if constraint.id in duals.constraints:
+                constraint.save_dual_value(duals.constraints[constraint.id])
+
+    def _bounds(self, duals: Duals) -> Iterator[tuple[str, int, np.ndarray]]:
+        """Name, sign of the effect on the minimised objective, and multipliers of the variables' own bounds."""
+        for name, variable in self.named_variables().items():
+            for side, sign in (("lower", 1), ("upper", -1)):
+                values = getattr(duals, side).get(variable.id)
+                if values is not None:
+                    yield f"{name}.{side}", sign, values
 
     def conflict(self, duals: Mapping[int, Any]) -> str:
         """Which constraints a proof of infeasibility needs: its multipliers, in CVXPY's convention, say so.
@@ -227,6 +277,8 @@ def _size(expression: Expression) -> np.ndarray:
 def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificate, Status, str]:
     """The certificate with the violation of the user's own constraints at the present values, and what follows."""
     violation, place = problem.worst_violation(problem.constraints)
+    largest = max(problem.largest_residual(), certificate.unscaled.get("primal", 0.0))
+    certificate = dataclasses.replace(certificate, unscaled={**certificate.unscaled, "primal": largest})
     if violation >= certificate.primal:
         where = {**certificate.where, "primal": place}
         certificate = dataclasses.replace(certificate, primal=violation, where=where)

@@ -6,7 +6,6 @@ CVXPY's own ``solve(nlp=True)`` returns neither multipliers nor log nor iteratio
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -17,12 +16,12 @@ import numpy as np
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
-from bcfl_opt.convex.smooth_program import SmoothProgram, odd_power_domains, two_sided
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, listing
+from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
+from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import Multipliers
-from bcfl_opt.nlp.second_order import descent_direction
+from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.solution import Solution, Status
 
 #: Tried in order until one is certified; a user's own options come on top. See :mod:`bcfl_opt.nlp.nonlinear`.
@@ -52,12 +51,12 @@ def solve_smooth(
     is convex in the user's variables, its gradient there is the residual, and f(y) >= f(x) - sum(multiplier x slack)
     - sum |residual| |y - x| for every feasible y. Arguments and errors: see :func:`bcfl_opt.conic.solve_convex`.
     """
-    if not ipopt.available():
-        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
     settings = validated(options or {})
     rows = two_sided(problem)
     if problem.problem.is_dcp():
         rows += odd_power_domains(problem)
+    bounds = expression_bounds(problem)
+    rows += [(f"{variable.name()}.{side}", row, row) for variable, side, row in bounds]
     twin = cp.Problem(problem.problem.objective, [row for _, _, row in rows])
     offenders = dataclasses.replace(problem, problem=twin).offenders("is_dnlp")
     if offenders:
@@ -68,7 +67,7 @@ def solve_smooth(
     saved = problem.saved()
     try:
         _set_start(problem, warm_start)
-        smooth = SmoothProgram.of(twin, rows)
+        smooth = SmoothProgram.of(twin, rows, bounds)
         timing = {"compile": time.perf_counter() - begin}
         answer = _attempts(problem, smooth, settings, time_limit, warm_start, streams, timing)
     except BaseException:
@@ -76,12 +75,13 @@ def solve_smooth(
         raise
     check = time.perf_counter()
     status, detail, certificate = answer.status, answer.detail, answer.certificate
-    objective, variables, shadow_prices = np.nan, {}, {}
+    objective, held = np.nan, {}
     if status is Status.SOLVED and certificate is not None:
         smooth.load(answer.x)
         certificate, status, detail = judged(problem, certificate)
-        objective, variables = float(problem.problem.objective.value), problem.values()
-        shadow_prices = problem.shadow_prices(smooth.duals(answer.multipliers))
+        objective = float(problem.problem.objective.value)
+        if status is Status.SOLVED:
+            held = problem.held(smooth.duals(answer.multipliers))
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -99,8 +99,7 @@ def solve_smooth(
         provenance=answer.provenance,
         _history=tuple((k, problem.sense * f, *rest) for k, f, *rest in answer.history),
         _objective=objective if solved else np.nan,
-        _variables=variables if solved else {},
-        _shadow_prices=shadow_prices if solved else {},
+        **held,
         _warm_start=answer.multipliers,
     )
 
@@ -149,11 +148,7 @@ def _attempts(
     """IPOPT, again with other settings where the certificate does not hold or the point is no local optimum."""
     begin = time.perf_counter()
     convex = problem.problem.is_dcp()
-    provenance: dict[str, Any] = {
-        "versions": {"cvxpy": importlib.metadata.version("cvxpy"), **ipopt.versions()},
-        "options": dict(options),
-        "attempts": [],
-    }
+    provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None)
     x, escapes = smooth.x, 0
     multipliers = None if warm_start is None else _fitting(warm_start._warm_start, smooth)
     own: dict[str, Any] = {}
@@ -192,9 +187,11 @@ def _attempts(
         elif status is Status.SOLVED:
             status, detail = Status.NOT_CERTIFIED, certificate.failure()
         if status is Status.SOLVED and not convex:
-            downhill = descent_direction(smooth.program, outcome.x, outcome.multipliers)
+            bent = second_order(smooth.program, outcome.x, outcome.multipliers, unit=problem.unit, sizes=sizes)
+            certificate, downhill = dataclasses.replace(certificate, curvature=bent.curvature), bent.downhill
             if downhill is not None:
-                status = Status.SADDLE
+                along = smooth.program.variables[int(np.abs(downhill).argmax())].name
+                status, detail = Status.SADDLE, f"along {along}"
                 if escapes < ESCAPES:
                     escapes, multipliers = escapes + 1, None
                     step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))

@@ -18,20 +18,23 @@ import scipy.sparse as sp
 from cvxpy.atoms.elementwise.power import Power
 from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, Zero
 from cvxpy.constraints.constraint import Constraint
-from cvxpy.reductions.cvx_attr2constr import CvxAttr2Constr
+from cvxpy.expressions.expression import Expression
+from cvxpy.reductions.cvx_attr2constr import CvxAttr2Constr, lower_value
 from cvxpy.reductions.dnlp2smooth.dnlp2smooth import Dnlp2Smooth
 from cvxpy.reductions.flip_objective import FlipObjective
 from cvxpy.reductions.solvers.nlp_solvers.ipopt_nlpif import IPOPT
 from cvxpy.reductions.solvers.nlp_solvers.nlp_solver import Oracles
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
 
-from bcfl_opt.convex.convex_problem import ConvexProblem
+from bcfl_opt.convex.convex_problem import ConvexProblem, Duals
 from bcfl_opt.errors import ModelError
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Program
 
 #: Name of a constraint, the constraint, and what it is as <= or ==.
 Row = tuple[str, Constraint, Constraint]
+#: A variable, the side that is bounded, and the bound as a constraint.
+Bound = tuple[cp.Variable, str, Constraint]
 
 
 def two_sided(problem: ConvexProblem) -> list[Row]:
@@ -73,6 +76,30 @@ def odd_power_domains(problem: ConvexProblem) -> list[Row]:
             row = node.args[0] >= 0
             result.append((f"the domain of {node.name()}", row, row))
     return result
+
+
+def expression_bounds(problem: ConvexProblem) -> list[Bound]:
+    """Bounds of variables that are expressions (of parameters), as constraints: CVXPY's smooth form forgets them."""
+    return [
+        (variable, side, variable >= bound if side == "lower" else variable <= bound)
+        for variable in problem.problem.variables()
+        for side, bound in zip(("lower", "upper"), variable.attributes["bounds"] or (), strict=False)
+        if isinstance(bound, Expression)
+    ]
+
+
+def _applied(chain: SolvingChain, problem: cp.Problem) -> tuple[Any, list[Any]]:
+    """``chain.apply``, with the start handed on to the shorter variables that symmetric ones become."""
+    current, inverse = problem, []
+    for reduction in chain.reductions:
+        current, back = reduction.apply(current)
+        inverse.append(back)
+        if isinstance(reduction, CvxAttr2Constr) and back:
+            for key, variable in back[1].items():
+                shorter = back[0][key]
+                if shorter.value is None and variable.value is not None:
+                    shorter.save_value(np.reshape(lower_value(variable), shorter.shape, order="F"))
+    return current, inverse
 
 
 class _Functions:
@@ -148,6 +175,7 @@ class SmoothProgram:
 
     program : duck-types :class:`bcfl_opt.nlp.program.Program`, presolved :class:`bcfl_opt.nlp.presolve.Presolved`. x : the start.
     places : (the user's constraint, first row, sign) with multiplier in CVXPY's convention = sign x IPOPT's.
+    variables : (the user's variable, first column). bounds : those that are rows here.
     """
 
     problem: cp.Problem
@@ -157,15 +185,17 @@ class SmoothProgram:
     presolved: Presolved
     x: np.ndarray
     places: list[tuple[Constraint, int, int]]
+    variables: list[tuple[cp.Variable, int]]
+    bounds: list[Bound]
 
     @classmethod
-    def of(cls, twin: cp.Problem, rows: list[Row]) -> SmoothProgram:
+    def of(cls, twin: cp.Problem, rows: list[Row], bounds_as_rows: list[Bound]) -> SmoothProgram:
         flip = [FlipObjective()] if isinstance(twin.objective, cp.Maximize) else []
         chain = SolvingChain(reductions=[*flip, CvxAttr2Constr(reduce_bounds=False), Dnlp2Smooth(), IPOPT()])
         with warnings.catch_warnings():
             # A denominator whose sign CVXPY cannot tell is taken to be positive; the module's docstring says so.
             warnings.filterwarnings("ignore", message="CVXPY \\(DNLP\\) could not verify", category=UserWarning)
-            data, inverse = chain.apply(twin)
+            data, inverse = _applied(chain, twin)
         x = np.asarray(data["x0"], dtype=float)
         bounds = data["_bounds"]
         oracles = Oracles(bounds.new_problem, verbose=False)
@@ -174,8 +204,8 @@ class SmoothProgram:
         ids = {}
         for name, original, row in rows:
             key = row.id
-            for step in inverse:
-                key = getattr(step, "cons_id_map", {}).get(key, key)
+            for step in inverse:  # CvxAttr2Constr keeps its map in a tuple, the others in an object
+                key = (step[2] if isinstance(step, tuple) and step else getattr(step, "cons_id_map", {})).get(key, key)
             ids[key] = (name, original)
         places, parts, first = [], [], 0
         for constraint in bounds.problem.constraints:
@@ -186,6 +216,10 @@ class SmoothProgram:
             first += int(constraint.size)
         mine = {variable.id: variable.name() for variable in twin.variables()}
         columns = [(mine.get(v.id, "an auxiliary variable of CVXPY"), int(v.size)) for v in bounds.main_var]
+        renewed = next((step[0] for step in inverse if isinstance(step, tuple) and step), {})
+        own = {renewed.get(variable.id, variable).id: variable for variable in twin.variables()}
+        starts = np.cumsum([0, *(size for _, size in columns)]).tolist()
+        variables = [(own[v.id], start) for v, start in zip(bounds.main_var, starts, strict=False) if v.id in own]
         program = SimpleNamespace(
             functions=functions,
             variables=_Named(columns),
@@ -202,7 +236,17 @@ class SmoothProgram:
             restore=Multipliers,
             reduce=lambda multipliers: (multipliers.rows, multipliers.x_lower, multipliers.x_upper),
         )
-        return cls(twin, chain, inverse, cast(Program, program), cast(Presolved, presolved), x, places)
+        return cls(
+            twin,
+            chain,
+            inverse,
+            cast(Program, program),
+            cast(Presolved, presolved),
+            x,
+            places,
+            variables,
+            bounds_as_rows,
+        )
 
     def load(self, x: np.ndarray) -> None:
         """Set the user's variables."""
@@ -210,8 +254,24 @@ class SmoothProgram:
         for variable in self.problem.variables():
             variable.save_value(solution.primal_vars[variable.id])
 
-    def duals(self, multipliers: Multipliers) -> dict[int, np.ndarray]:
-        """Constraint id -> multiplier in CVXPY's convention. IPOPT's g is lhs - rhs for ==, and rhs - lhs >= 0 for <=."""
-        return {
-            original.id: sign * multipliers.rows[first : first + original.size] for original, first, sign in self.places
-        }
+    def duals(self, multipliers: Multipliers) -> Duals:
+        """In CVXPY's convention. IPOPT's g is lhs - rhs for ==, and rhs - lhs >= 0 for <=."""
+        constraints = {}
+        for original, first, sign in self.places:
+            values = sign * multipliers.rows[first : first + original.size] + 0.0
+            constraints[original.id] = values.reshape(original.shape, order="F")
+        sides: dict[str, dict[int, np.ndarray]] = {"lower": {}, "upper": {}}
+        for side, bounds, values in (
+            ("lower", self.program.x_lower, multipliers.x_lower),
+            ("upper", self.program.x_upper, multipliers.x_upper),
+        ):
+            for variable, first in self.variables:
+                if variable.attributes["symmetric"] or variable.sparse_idx is not None or variable.attributes["diag"]:
+                    continue  # IPOPT sees fewer entries than the user: whose price is it?
+                part = slice(first, first + variable.size)
+                if np.isfinite(bounds[part]).any():
+                    sides[side][variable.id] = values[part].reshape(variable.shape, order="F")
+        for variable, side, row in self.bounds:
+            values = constraints.pop(row.id)
+            sides[side][variable.id] = sides[side].get(variable.id, 0.0) + values
+        return Duals(constraints, **sides)

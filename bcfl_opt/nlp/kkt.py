@@ -72,9 +72,10 @@ def certify(
 
         # Primal: rows, then the variables' own bounds.
         edge = np.maximum(np.where(np.isfinite(low), np.abs(low), 0.0), np.where(np.isfinite(high), np.abs(high), 0.0))
-        violation = np.maximum(np.maximum(low - g, g - high), 0.0)
-        violation = violation / np.maximum(np.maximum(edge, size), row_unit)
-        outside = np.maximum(np.maximum(program.x_lower - x, x - program.x_upper), 0.0) / np.maximum(np.abs(x), unit)
+        missed = np.maximum(np.maximum(low - g, g - high), 0.0)
+        violation = missed / np.maximum(np.maximum(edge, size), row_unit)
+        over = np.maximum(np.maximum(program.x_lower - x, x - program.x_upper), 0.0)
+        outside = over / np.maximum(np.abs(x), unit)
         primal = largest("primal", (violation, row_name), (outside, column_name))
 
         # Dual: a multiplier on a side that does not exist, or of the wrong sign.
@@ -112,6 +113,12 @@ def certify(
         terms = reach * pulls
         least = np.maximum(FLOOR * terms.max(initial=0.0), objective_unit)
         stationarity = largest("stationarity", (np.abs(residual) * reach / np.maximum(terms, least), column_name))
+        unscaled = {
+            "primal": _most(missed, over),
+            "dual": _most(wrong, wrong_lower, wrong_upper),
+            "complementarity": _most(products, bound_products),
+            "stationarity": _most(np.abs(residual)),
+        }
 
         gap = None
         if convex:
@@ -120,9 +127,14 @@ def certify(
             # A residual that rounding x or adding up the terms explains is 0 as far as anyone can tell.
             noise = NOISE * (pulls + _bend(functions, x, rows) @ np.abs(x))
             left_over = np.where(np.abs(residual) <= noise, 0.0, np.abs(residual))
-            gap = float(products.sum() + bound_products.sum() + (left_over * span).sum())
-            gap /= scale
-    return Certificate(primal, dual, complementarity, stationarity, gap, where=where)
+            unscaled["gap"] = float(products.sum() + bound_products.sum() + (left_over * span).sum())
+            gap = unscaled["gap"] / scale
+    return Certificate(primal, dual, complementarity, stationarity, gap, where=where, unscaled=unscaled)
+
+
+def _most(*candidates: np.ndarray) -> float:
+    """The largest of several arrays; a NaN is larger than any number."""
+    return float(np.max([values.max(initial=0.0) for values in candidates]))
 
 
 def coefficient_sizes(functions: Functions) -> np.ndarray:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
-import pandas as pd
 from pyomo.common.gc_manager import PauseGC
 from pyomo.core.base.block import BlockData
 from pyomo.core.base.component import ComponentData
@@ -18,14 +17,16 @@ from pyomo.core.expr.numvalue import value
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
+from bcfl_opt.nlp import duals
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.infeasibility import linear_conflict
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify, coefficient_sizes
 from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
-from bcfl_opt.nlp.second_order import descent_direction
+from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.solution import Quality, Status
+from bcfl_opt.threads import one_thread
 
 #: Tried in order until one is certified; a user's own options come on top. The tight bounds give the exact answer; where
 #: the feasible set has no interior (clients at their limits) IPOPT needs them relaxed by its usual 1e-8.
@@ -75,23 +76,20 @@ class Answer:
         """Component name -> Series by index (float for a scalar), for every active variable; unused ones keep their value."""
         found = {id(variable): number for variable, number in zip(self.program.variables, self.x.tolist(), strict=True)}
         result: dict[str, Any] = {}
-        for component in self.program.model.component_objects(Var, active=True, descend_into=True):
+        for component in duals.components(self.program):
             numbers = {index: found.get(id(item), item.value) for index, item in component.items()}
-            result[component.name] = _series(component, numbers)
+            result[component.name] = duals.series(component, numbers)
         return result
 
     def shadow_prices(self) -> dict[str, Any]:
-        """Constraint name -> Series by index (float for a scalar): d objective* / d right-hand side, in the user's sense.
-
-        With the minimised f = sense x objective and multipliers of f + rows g, d f* / d bound = -rows.
-        """
+        """Constraint or bound name -> d objective* / d right-hand side; see :mod:`bcfl_opt.nlp.duals`."""
         assert self.multipliers is not None
-        prices = (-self.program.sense * self.multipliers.rows + 0.0).tolist()
-        grouped: dict[int, tuple[Any, dict[Any, float]]] = {}
-        for constraint, price in zip(self.program.constraints, prices, strict=True):
-            component = constraint.parent_component()
-            grouped.setdefault(id(component), (component, {}))[1][constraint.index()] = price
-        return {component.name: _series(component, numbers) for component, numbers in grouped.values()}
+        return duals.shadow_prices(self.program, self.multipliers)
+
+    def raw_multipliers(self) -> dict[str, Any]:
+        """Constraint or bound name -> multiplier of the minimised objective; see :mod:`bcfl_opt.nlp.duals`."""
+        assert self.multipliers is not None
+        return duals.by_name(self.program, self.multipliers)
 
     def client_values(self, context: Context) -> dict[str, np.ndarray] | None:
         """Times and prices of the model's clients at the point; None where the model no longer has them."""
@@ -118,6 +116,7 @@ class Answer:
         return result
 
 
+@one_thread()
 def solve_program(
     model: BlockData,
     *,
@@ -139,7 +138,7 @@ def solve_program(
         read = program(model)
     reduced = presolve(read)
     timing = {"read": time.perf_counter() - begin}
-    provenance: dict[str, Any] = {"versions": ipopt.versions(), "options": options, "attempts": []}
+    provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None)
     if reduced.conflict:
         return Answer(
             read,
@@ -180,10 +179,13 @@ def solve_program(
         answer = _judged(read, reduced, outcome, certificate, timing, provenance)
         downhill = None
         if answer.status is Status.SOLVED and not convex:
-            downhill = descent_direction(read, outcome.x, outcome.multipliers)
+            bent = second_order(read, outcome.x, outcome.multipliers, unit=unit, sizes=sizes)
+            downhill = bent.downhill
+            answer = dataclasses.replace(answer, certificate=dataclasses.replace(certificate, curvature=bent.curvature))
         timing["certify"] = timing.get("certify", 0.0) + time.perf_counter() - check
         if downhill is not None:
-            answer = dataclasses.replace(answer, status=Status.SADDLE, quality=Quality.NONE)
+            along = read.variables[int(np.abs(downhill).argmax())].name
+            answer = dataclasses.replace(answer, status=Status.SADDLE, quality=Quality.NONE, detail=f"along {along}")
             if escapes < ESCAPES:
                 escapes += 1
                 step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))
@@ -319,11 +321,3 @@ def _from_previous(previous: Answer, read: Program, x: np.ndarray) -> tuple[np.n
         taken(old.x_lower, columns, zero),
         taken(old.x_upper, columns, zero),
     )
-
-
-def _series(component: Any, numbers: Mapping[Any, Any]) -> Any:
-    if not component.is_indexed():
-        number = numbers.get(None)
-        return np.nan if number is None else float(number)
-    index = pd.Index(list(numbers), tupleize_cols=True) if numbers else pd.Index([])
-    return pd.Series([np.nan if n is None else float(n) for n in numbers.values()], index=index, dtype=float)

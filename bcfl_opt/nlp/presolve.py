@@ -144,8 +144,11 @@ def _rows_of(functions: Functions, kept: np.ndarray) -> Functions:
 def _tighten(
     bound: np.ndarray, source: np.ndarray, columns: np.ndarray, values: np.ndarray, rows: np.ndarray, sign: float
 ) -> None:
-    """bound = max(bound, values) by column (sign 1) or min (sign -1); source remembers the row that decided."""
-    order = np.lexsort((sign * values, columns))
+    """bound = max(bound, values) by column (sign 1) or min (sign -1); source remembers the row that decided.
+
+    Of equals, the variable's own bound decides, then the row written first.
+    """
+    order = np.lexsort((-rows, sign * values, columns))
     columns, values, rows = columns[order], values[order], rows[order]
     last = np.append(columns[1:] != columns[:-1], True)  # the tightest of each column
     columns, values, rows = columns[last], values[last], rows[last]

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from bcfl_opt import paper as paper
     from bcfl_opt.certificate import Certificate as Certificate
     from bcfl_opt.diagnose import explain as explain
+    from bcfl_opt.equilibria import equilibrium as equilibrium
     from bcfl_opt.errors import BcflOptError as BcflOptError
     from bcfl_opt.errors import InputError as InputError
     from bcfl_opt.errors import ModelError as ModelError
     from bcfl_opt.errors import NoSolutionError as NoSolutionError
     from bcfl_opt.errors import SolverMissingError as SolverMissingError
     from bcfl_opt.exact import best_response as best_response
-    from bcfl_opt.exact import equilibrium as equilibrium
     from bcfl_opt.game import Game as Game
     from bcfl_opt.judging import CrossCheck as CrossCheck
     from bcfl_opt.judging import cross_check as cross_check
@@ -46,7 +46,7 @@ _HOMES = {
     "Population": "population",
     "Game": "game",
     "best_response": "exact",
-    "equilibrium": "exact",
+    "equilibrium": "equilibria",
     "Certificate": "certificate",
     "Solution": "solution",
     "Status": "solution",

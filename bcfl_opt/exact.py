@@ -19,13 +19,14 @@ CHUNK = 1 << 14
 
 
 def response_times(
-    a: np.ndarray, c: np.ndarray, price_difference: np.ndarray, deadline: float
+    a: np.ndarray, c: np.ndarray, price_difference: np.ndarray, deadline: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unconstrained optimal split of the deadline: the root of h(t) = p_t - p_m + (a/t)^3 - (c/s)^3, s = T - t.
 
     Parameters
     ----------
-    a, c : (2 rho)^(1/3) mu and (2 rho)^(1/3) psi, shape (N,). price_difference : p_t - p_m, shape (N,). deadline : T.
+    a, c : (2 rho)^(1/3) mu and (2 rho)^(1/3) psi, shape (N,). price_difference : p_t - p_m, shape (N,). deadline : T, a number
+        or by client.
 
     Returns
     -------
@@ -38,8 +39,10 @@ def response_times(
     """
     n = a.size
     t, s = np.empty(n), np.empty(n)
+    deadlines = np.broadcast_to(deadline, n)
     for start in range(0, n, CHUNK):
         part = slice(start, start + CHUNK)
+        deadline = deadlines[part]
         trains_more = price_difference[part] >= 0
         d = np.abs(price_difference[part])
         u, v = np.where(trains_more, a[part], c[part]), np.where(trains_more, c[part], a[part])
@@ -91,10 +94,10 @@ def best_response(game: Game, prices: pd.DataFrame, reward_caps: bool = False) -
     difference = np.where(able, p_t - p_m, 0.0)
     t, s = response_times(scale * mu, scale * psi, difference, deadline)
     t, s = _clipped(t, s, bounds, deadline)
-    clients = clients_table(game, t, s, p_t, p_m, able, reason.to_numpy())
+    clients = clients_table(game, t, s, p_t, p_m, able, reason)
     objective = float(clients["client_utility"].to_numpy().sum())
     certificate = _certificate(game, clients, bounds, np.where(able, p_t - p_m, 0.0)) if able.any() else None
-    return _solution(game, "Problem 1", clients, objective, certificate, begin)
+    return solved(game, "Problem 1", clients, objective, certificate, begin)
 
 
 def equilibrium(game: Game) -> Solution:
@@ -121,9 +124,9 @@ def equilibrium(game: Game) -> Solution:
     t, s = _clipped(deadline * (mu / total), deadline * (psi / total), bounds, deadline)
     with np.errstate(all="ignore"):  # clients that cannot be recruited carry infinities; the table masks them
         p_t, p_m = rho * (mu / t) ** 3, rho * (psi / s) ** 3
-    clients = clients_table(game, t, s, p_t, p_m, able, reason.to_numpy())
+    clients = clients_table(game, t, s, p_t, p_m, able, reason)
     certificate = _certificate(game, clients, bounds, np.zeros(len(game))) if able.any() else None
-    return _solution(game, "Problems 2 and 3, equilibrium", clients, owner_utility(game, clients), certificate, begin)
+    return solved(game, "Problems 2 and 3, equilibrium", clients, owner_utility(game, clients), certificate, begin)
 
 
 def _clipped(
@@ -209,17 +212,18 @@ def _residuals(
     return violation, np.where(inside, np.abs(h), 0.0), size, np.abs(h) * room, objective
 
 
-def _solution(
+def solved(
     game: Game, problem: str, clients: pd.DataFrame, objective: float, certificate: Certificate | None, begin: float
 ) -> Solution:
-    solved = certificate is not None and certificate.holds()
-    status = Status.SOLVED if solved else Status.NO_CLIENTS if certificate is None else Status.NOT_CERTIFIED
+    """The exact solution these clients and their certificate make; None: there is no client."""
+    holds = certificate is not None and certificate.holds()
+    status = Status.SOLVED if holds else Status.NO_CLIENTS if certificate is None else Status.NOT_CERTIFIED
     return Solution(
         problem=problem,
         solver="exact",
         status=status,
-        quality=Quality.GLOBAL if solved else Quality.NONE,
-        detail="" if solved or certificate is None else certificate.failure(),
+        quality=Quality.GLOBAL if holds else Quality.NONE,
+        detail="" if holds or certificate is None else certificate.failure(),
         certificate=certificate,
         game=game,
         clients=clients,

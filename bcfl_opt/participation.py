@@ -11,8 +11,10 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bcfl_opt.game import Game
+from bcfl_opt.wording import Reasons, in_order, same, sentences
 
 #: Relative rounding slack of a feasibility verdict: times are sums of a handful of correctly rounded roots.
 ROUNDING = 1e-12
@@ -65,21 +67,19 @@ def screen_response(
     bounds : :func:`response_bounds` of the same arguments, if they are at hand.
     """
     bounds = response_bounds(game, prices, reward_caps=reward_caps) if bounds is None else bounds
-    reason = np.full(len(game), "", dtype=object)
+    reasons = Reasons(len(game))
     p_t, p_m = prices["training_price"].to_numpy(), prices["mining_price"].to_numpy()
     if reward_caps:
         _over_cap(
-            reason, "training", p_t, bounds.training_low, bounds.training_high, game.caps["training_cap"].to_numpy()
+            reasons, "training", p_t, bounds.training_low, bounds.training_high, game.caps["training_cap"].to_numpy()
         )
-        _over_cap(reason, "mining", p_m, bounds.mining_low, bounds.mining_high, game.caps["mining_cap"].to_numpy())
-    _too_late(reason, game, bounds, "at these prices")
-    for k in np.flatnonzero(p_t == 0):
-        reason[k] = "cannot respond: the training price is 0, which pays for no energy at any speed"
-    for k in np.flatnonzero(p_m == 0):
-        reason[k] = "cannot respond: the mining price is 0, which pays for no energy at any speed"
-    for k in np.flatnonzero(np.isnan(p_t) | np.isnan(p_m)):
-        reason[k] = "is offered no prices"
-    return pd.Series(reason, index=game.population.ids, name="reason", dtype=object)
+        _over_cap(reasons, "mining", p_m, bounds.mining_low, bounds.mining_high, game.caps["mining_cap"].to_numpy())
+    late = _late(game, bounds) & reasons.none
+    reasons.say(late, lambda rows: _too_late(rows, game, bounds, "at these prices"))
+    for task, price in (("training", p_t), ("mining", p_m)):
+        reasons.say(price == 0, same(f"cannot respond: the {task} price is 0, which pays for no energy at any speed"))
+    reasons.say(np.isnan(p_t) | np.isnan(p_m), same("is offered no prices"))
+    return reasons.column(game.population.ids)
 
 
 def screen_recruitment(game: Game, *, exhausted: bool = False, theorem: bool = False) -> pd.Series:
@@ -88,65 +88,88 @@ def screen_recruitment(game: Game, *, exhausted: bool = False, theorem: bool = F
     exhausted and theorem : the training cap is spent to the last coin on a client that earns nothing by training
     (Theorem 3.1's response), so its training time is sqrt(rho mu^3 / R_t), which the speed limit must allow.
     """
-    bounds = recruitment_bounds(game)
-    reason = np.full(len(game), "", dtype=object)
-    _too_late(reason, game, bounds, "within its reward caps")
-    _name_the_limits(reason, game, bounds)
-    if exhausted and theorem:
+    return recruitment_reasons(game, recruitment_bounds(game), spent=exhausted and theorem).column(game.population.ids)
+
+
+def recruitment_reasons(game: Game, bounds: TimeBounds, *, spent: bool = False) -> Reasons:
+    """What :func:`screen_recruitment` says, before it is written; spent : its ``exhausted and theorem``."""
+    reasons = Reasons(len(game))
+    reasons.say(
+        _late(game, bounds),
+        lambda rows: sentences(_too_late(rows, game, bounds, "within its reward caps"), _limits(rows, game, bounds)),
+    )
+    cap = game.caps["training_cap"].to_numpy()
+    if spent:
         mu, rho, q = game.population.training_cycles, game.population.energy_coefficient, game.population.max_speed
-        cap = game.caps["training_cap"].to_numpy()
         with np.errstate(divide="ignore"):
             speed = np.sqrt(cap / (rho * mu))
-        for k in np.flatnonzero(speed > q * (1 + ROUNDING)):
-            reason[k] = (
-                f"cannot spend its training cap {cap[k]:.6g} without profit: that takes a speed of {speed[k]:.6g}, and "
-                f"its max_speed is {q[k]:.6g}"
-            )
-    shares = game.shapley_shares
-    value = game.shapley_values.values
-    for k in np.flatnonzero(game.caps["training_cap"].to_numpy() <= 0):
-        what = f"negative Shapley share (Shapley value {value[k]:.6g})" if shares.negative[k] else "Shapley share 0"
-        reason[k] = f"not recruited: {what}, so it cannot be paid for training"
-    return pd.Series(reason, index=game.population.ids, name="reason", dtype=object)
+        reasons.say(
+            speed > q * (1 + ROUNDING),
+            lambda rows: sentences(
+                "cannot spend its training cap ", cap[rows], " without profit: that takes a speed of ", speed[rows],
+                ", and its max_speed is ", q[rows],
+            ),
+        )  # fmt: skip
+    negative, value = game.shapley_shares.negative, game.shapley_values.values
+    unpaid = "so it cannot be paid for training"
+    reasons.say((cap <= 0) & ~negative, same(f"not recruited: Shapley share 0, {unpaid}"))
+    reasons.say(
+        (cap <= 0) & negative,
+        lambda rows: sentences("not recruited: negative Shapley share (Shapley value ", value[rows], f"), {unpaid}"),
+    )
+    return reasons
 
 
-def _name_the_limits(reason: np.ndarray, game: Game, bounds: TimeBounds) -> None:
+def _limits(rows: np.ndarray, game: Game, bounds: TimeBounds) -> pa.Array:
     """Which limit sets the least times of a client that cannot be recruited, and which cap would mend it alone."""
-    mu, rho, q = game.population.training_cycles, game.population.energy_coefficient, game.population.max_speed
-    for k in np.flatnonzero(reason != ""):
-        parts = []
-        for task, cycles, low, other in (
-            ("training", mu[k], bounds.training_low[k], bounds.mining_low[k]),
-            ("mining", game.mining_cycles, bounds.mining_low[k], bounds.training_low[k]),
-        ):
-            left = game.deadline - other  # what the other task leaves
-            if low <= cycles / q[k]:
-                parts.append(f"{task} by max_speed {q[k]:.6g}")
-            elif left <= 0 or cycles / left > q[k]:
-                parts.append(f"{task} by its {task} cap")
-            else:
-                parts.append(f"{task} by its {task} cap (one of {rho[k] * cycles * (cycles / left) ** 2:.6g} would do)")
-        reason[k] += f"; limited in {' and in '.join(parts)}"
+    mu, rho, q = (
+        values[rows]
+        for values in (game.population.training_cycles, game.population.energy_coefficient, game.population.max_speed)
+    )
+    psi, low_t, low_s = np.full(rows.size, game.mining_cycles), bounds.training_low[rows], bounds.mining_low[rows]
+    parts: list[str | pa.Array] = []
+    for join, task, cycles, low, other in (
+        ("; limited in ", "training", mu, low_t, low_s),
+        (" and in ", "mining", psi, low_s, low_t),
+    ):
+        left = game.deadline - other  # what the other task leaves
+        fast = low <= cycles / q
+        with np.errstate(divide="ignore", invalid="ignore"):
+            hopeless = ~fast & ((left <= 0) | (cycles / left > q))
+            enough = rho * cycles * (cycles / left) ** 2
+        by_speed, by_cap, mended = np.flatnonzero(fast), np.flatnonzero(hopeless), np.flatnonzero(~fast & ~hopeless)
+        by_its_cap = f"{task} by its {task} cap"
+        texts = (
+            sentences(f"{task} by max_speed ", q[by_speed]),
+            same(by_its_cap)(by_cap),
+            sentences(f"{by_its_cap} (one of ", enough[mended], " would do)"),
+        )
+        parts += [join, in_order((by_speed, by_cap, mended), texts)[1]]
+    return sentences(*parts)
 
 
 def _over_cap(
-    reason: np.ndarray, task: str, price: np.ndarray, low: np.ndarray, high: np.ndarray, cap: np.ndarray
+    reasons: Reasons, task: str, price: np.ndarray, low: np.ndarray, high: np.ndarray, cap: np.ndarray
 ) -> None:
-    for k in np.flatnonzero(low > high * (1 + ROUNDING)):
-        reason[k] = (
-            f"cannot respond within its {task} cap {cap[k]:.6g}: at the price {price[k]:.6g} its least {task} time "
-            f"{low[k]:.6g} costs {low[k] * price[k]:.6g}, {low[k] * price[k] - cap[k]:.6g} too much"
-        )
+    reasons.say(
+        low > high * (1 + ROUNDING),
+        lambda rows: sentences(
+            f"cannot respond within its {task} cap ", cap[rows], ": at the price ", price[rows],
+            f" its least {task} time ", low[rows], " costs ", low[rows] * price[rows], ", ",
+            low[rows] * price[rows] - cap[rows], " too much",
+        ),
+    )  # fmt: skip
 
 
-def _too_late(reason: np.ndarray, game: Game, bounds: TimeBounds, where: str) -> None:
-    need = bounds.training_low + bounds.mining_low
-    late = np.flatnonzero(~(need <= game.deadline * (1 + ROUNDING)) & (reason == ""))
-    # Python's floats format twice as fast as numpy's, which counts when many of a million clients are late.
-    times = (values[late].tolist() for values in (bounds.training_low, bounds.mining_low, need))
-    begin = f"cannot meet the deadline {game.deadline:.6g} {where}: training takes at least "
-    reason[late] = [
-        f"{begin}{training:.6g}, mining at least {mining:.6g}, together {total - game.deadline:.6g} too long; "
-        f"a deadline of {total:.6g} would do"
-        for training, mining, total in zip(*times, strict=True)
-    ]
+def _late(game: Game, bounds: TimeBounds) -> np.ndarray:
+    return ~(bounds.training_low + bounds.mining_low <= game.deadline * (1 + ROUNDING))
+
+
+def _too_late(rows: np.ndarray, game: Game, bounds: TimeBounds, where: str) -> pa.Array:
+    training, mining = bounds.training_low[rows], bounds.mining_low[rows]
+    total = training + mining
+    return sentences(
+        f"cannot meet the deadline {game.deadline:.6g} {where}: training takes at least ", training,
+        ", mining at least ", mining, ", together ", total - game.deadline, " too long; a deadline of ", total,
+        " would do",
+    )  # fmt: skip

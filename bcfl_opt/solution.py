@@ -80,7 +80,7 @@ def clients_table(
     training_price: np.ndarray,
     mining_price: np.ndarray,
     recruited: np.ndarray,
-    reason: np.ndarray,
+    reason: np.ndarray | pd.Series,
 ) -> pd.DataFrame:
     """The table of :attr:`Solution.clients` from times and prices, arrays of shape (N,) in the population's order.
 
@@ -109,8 +109,7 @@ def clients_table(
         "energy_cost": np.where(recruited, energy, 0.0),
         "client_utility": np.where(recruited, r_t + r_m - energy, 0.0),
         "recruited": recruited,
-        # pandas would turn the texts into its "str", which for a million clients takes as long as solving for them
-        "reason": pd.Series(reason, index=game.population.ids, dtype=object),
+        "reason": pd.Series(reason, index=game.population.ids, dtype="str"),
     }
     return pd.DataFrame(columns, index=game.population.ids, copy=False)
 

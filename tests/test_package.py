@@ -32,12 +32,12 @@ FILES = {
 
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "_pyomo_registration"),
+    "words": ("errors", "wording", "_pyomo_registration"),
     "data": ("population", "shapley", "sample"),
     "game": ("game",),
     "notions": ("participation", "context", "utilities", "certificate", "solution", "threads", "provenance"),
     "models": tuple(name for name in FILES if name.startswith("models")),
-    "truth": ("exact",),
+    "truth": ("exact", "pace", "rents", "plans", "equilibria"),
     "paper": ("closed_form",),
     "solvers": (
         "ipopt",

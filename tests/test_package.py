@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "truth": ("exact", "pace", "rents", "plans", "equilibria"),
     "paper": ("closed_form",),
     "solvers": (
+        "casadi_ipopt",
         "ipopt",
         "pyomo_solver",
         *(name for name in FILES if name.startswith(("nlp", "convex"))),

@@ -1,8 +1,8 @@
 """Incentives for blockchain-based federated learning: how should the owner of a model pay, and what will clients do?
 
 ``import bcfl_opt as bo``, then ``bo.Population``, ``bo.Game``, ``bo.best_response``, ``bo.equilibrium``, ``bo.solve``,
-``bo.cross_check``, ``bo.explain``, and the declarative models in :mod:`bcfl_opt.models`. Importing the package loads no modelling
-language and no solver; each name is loaded when it is first used.
+``bo.cross_check``, ``bo.explain``, ``bo.sweep``, and the declarative models in :mod:`bcfl_opt.models`. Importing the
+package loads no modelling language and no solver; each name is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bcfl_opt._pyomo_registration import register_when_pyomo_loads
 if TYPE_CHECKING:
     from bcfl_opt import closed_form as closed_form
     from bcfl_opt import paper as paper
+    from bcfl_opt import partitioned as partitioned
     from bcfl_opt.certificate import Certificate as Certificate
     from bcfl_opt.diagnose import explain as explain
     from bcfl_opt.equilibria import equilibrium as equilibrium
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from bcfl_opt.solution import Solution as Solution
     from bcfl_opt.solution import Status as Status
     from bcfl_opt.solving import solve as solve
+    from bcfl_opt.sweeping import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -55,10 +57,11 @@ _HOMES = {
     "explain": "diagnose",
     "CrossCheck": "judging",
     "cross_check": "judging",
+    "sweep": "sweeping",
 }
-_MODULES = ("closed_form", "models", "paper", "shapley", "exact", "plots")
+_MODULES = ("closed_form", "models", "paper", "partitioned", "shapley", "exact", "plots")
 
-__all__ = [*sorted(_HOMES), "closed_form", "models", "paper"]
+__all__ = [*sorted(_HOMES), "closed_form", "models", "paper", "partitioned"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: ``bcfl-opt cross-check | solve | paper | new-model | doctor``.
+"""The command line: ``bcfl-opt cross-check | solve | respond | paper | new-model | doctor``.
 
 Exit codes: 0 done; 1 not solved, or solvers disagree, or something does not work; 2 bad input. What goes wrong is one
 line on standard error that begins with ``error:``.
@@ -19,6 +19,7 @@ from bcfl_opt.commands.doctor import doctor
 from bcfl_opt.commands.new_model import new_model
 from bcfl_opt.commands.options import EXIT_BAD_INPUT, EXIT_NOT_SOLVED
 from bcfl_opt.commands.paper import paper
+from bcfl_opt.commands.respond import respond
 from bcfl_opt.commands.solve import solve
 from bcfl_opt.errors import BcflOptError, NoSolutionError, SolverMissingError
 
@@ -64,6 +65,7 @@ def _common(
 
 app.command("cross-check", short_help="Check solvers and theorems against exact answers.")(cross_check)
 app.command("solve")(solve)
+app.command("respond", short_help="Answer Problem 1 for a population of any size, chunk by chunk.")(respond)
 app.command("paper", short_help="Recompute the paper's experiments and judge what it says about them.")(paper)
 app.command("new-model", short_help="Write a commented model of your own to start from.")(new_model)
 app.command("doctor", short_help="Say what works on this machine.")(doctor)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import numbers
-import warnings
 from collections.abc import Hashable, Iterable
 from decimal import Decimal
 from importlib import resources
@@ -16,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bcfl_opt.errors import InputError, listing
+from bcfl_opt.tables import read_csv, read_parquet, reading
 
 #: The paper's symbol for each column, accepted wherever the full name is.
 SYMBOLS = {
@@ -29,6 +28,18 @@ SYMBOLS = {
 #: Columns whose product is ``training_cycles``: mu = pi d D (section 2.2.1).
 CYCLE_FACTORS = ("iterations", "cycles_per_sample", "data_size")
 REQUIRED = ("training_cycles", "energy_coefficient")
+_FLOATS = (*REQUIRED, "max_speed")  # what every population has
+
+
+class Place(str):
+    """What to call a table in messages, and the number of its first row where it is a piece of a larger one."""
+
+    first_row: int
+
+    def __new__(cls, source: str, first_row: int = 0) -> Place:
+        place = super().__new__(cls, source)
+        place.first_row = first_row
+        return place
 
 
 class Population:
@@ -49,7 +60,7 @@ class Population:
         ==================== ======= ==========================================================================
 
         Other columns are kept untouched.
-    source : what to call the table in messages (a file name).
+    source : what to call the table in messages (a file name); a :class:`Place` if it is a piece of a larger one.
 
     Raises
     ------
@@ -72,7 +83,7 @@ class Population:
         self.source = source
         self._frame = _validated(frame, source)
         self._arrays: dict[str, np.ndarray] = {}
-        for name in ("training_cycles", "energy_coefficient", "max_speed"):
+        for name in _FLOATS:
             array = self._frame[name].to_numpy(dtype=float, copy=True)
             array.flags.writeable = False
             self._arrays[name] = array
@@ -84,16 +95,14 @@ class Population:
         """Read ``.csv`` or ``.parquet``; every error names the file (and for CSV the line in it)."""
         path = Path(path)
         name = path.name
-        readers = {".csv": _read_csv, ".parquet": _read_parquet}
+        readers = {".csv": read_csv, ".parquet": read_parquet}
         reader = readers.get(path.suffix.lower())
         if reader is None:
             raise InputError(f"{name}: a population file ends in .csv or .parquet, not {path.suffix!r}")
         if not path.is_file():
             raise InputError(f"{name}: no such file at {path}")
-        try:
+        with reading(path):
             frame = reader(path)
-        except (OSError, ValueError, csv.Error) as error:  # pandas' and Arrow's parse errors are ValueErrors
-            raise InputError(f"{name}: cannot be read as {path.suffix[1:]}: {str(error).strip()}") from error
         return cls(frame, source=name)
 
     @classmethod
@@ -170,6 +179,9 @@ class Population:
     def __len__(self) -> int:
         return len(self._frame)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Population, (self._frame, self.source)  # validated again, and again read-only, where it arrives
+
     def __repr__(self) -> str:
         def span(values: np.ndarray) -> str:
             low, high = values.min(), values.max()
@@ -192,41 +204,7 @@ def id_text(ids: pd.Index, k: int) -> str:
     return repr(ids[k : k + 1].tolist()[0])
 
 
-# ---------------------------------------------------------------------- reading and validating
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    # The header is read on its own: pandas would rename a column that appears twice instead of telling, and would take
-    # the first column for row labels where the rows are longer than the header. A byte-order mark is no part of a name.
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = [name.strip() or f"unnamed column {k}" for k, name in enumerate(next(csv.reader(file), []), start=1)]
-    if not header:
-        raise ValueError("its first line does not name the columns")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise ValueError(f"column {listing(twice)} appears twice")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            frame = pd.read_csv(
-                path,
-                header=0,
-                names=header,
-                index_col=False,
-                dtype={"client": "str"},  # ids such as "007" must survive
-                keep_default_na=False,  # only an empty cell is missing: a client may well be called "NA"
-                na_values=[""],
-                skip_blank_lines=False,  # they count in the row numbers of messages
-                encoding="utf-8-sig",
-            )
-        except pd.errors.ParserWarning as error:
-            raise ValueError("its rows have more cells than the first line has names") from error
-    filled = np.flatnonzero(frame.notna().any(axis=1).to_numpy())
-    return frame.iloc[: filled[-1] + 1 if filled.size else 0]
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
+# ---------------------------------------------------------------------- validating
 
 
 def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -268,7 +246,7 @@ def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         if "max_speed" in frame
         else np.full(len(frame), np.inf)
     )
-    result = pd.DataFrame({name: columns[name] for name in (*REQUIRED, "max_speed")}, index=frame.index)
+    result = pd.DataFrame({name: columns[name] for name in _FLOATS}, index=frame.index)
     rest = [c for c in frame.columns if c not in result]
     return pd.concat([result, frame[rest]], axis=1)
 
@@ -289,17 +267,17 @@ def _with_ids(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         for k, i in enumerate(ids):
             if not isinstance(i, Hashable):
                 raise InputError(
-                    f"{source}, {_line(k, source)}, column 'client': {i!r} cannot be an id; use text or numbers"
+                    f"{source}, {line(k, source)}, column 'client': {i!r} cannot be an id; use text or numbers"
                 )
     elif pd.api.types.is_string_dtype(ids):
         absent |= ids.str.strip().to_numpy() == ""
     if absent.any():
         k = int(np.flatnonzero(absent)[0])
-        raise InputError(f"{source}, {_line(k, source)}, column 'client': the id is missing; give every client an id")
+        raise InputError(f"{source}, {line(k, source)}, column 'client': the id is missing; give every client an id")
     if ids.has_duplicates:
         k = int(np.flatnonzero(ids.duplicated())[0])
         raise InputError(
-            f"{source}, {_line(k, source)}, column 'client': id {id_text(ids, k)} appears twice; ids must be unique"
+            f"{source}, {line(k, source)}, column 'client': id {id_text(ids, k)} appears twice; ids must be unique"
         )
     return frame
 
@@ -350,10 +328,11 @@ def _plain(cell: Any) -> Any:
     return repr(cell)
 
 
-def _line(k: int, source: str) -> str:
+def line(k: int, source: str) -> str:
     """The k-th data row, as the reader sees it: in a CSV the header is line 1."""
+    k += getattr(source, "first_row", 0)
     return f"row {k + 2}" if source.lower().endswith(".csv") else f"row {k}"
 
 
 def _row(frame: pd.DataFrame, k: int, source: str) -> str:
-    return f"{_line(k, source)} (client {id_text(frame.index, k)})"
+    return f"{line(k, source)} (client {id_text(frame.index, k)})"

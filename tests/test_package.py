@@ -32,8 +32,8 @@ FILES = {
 
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "wording", "_pyomo_registration"),
-    "data": ("population", "shapley", "sample"),
+    "words": ("errors", "wording", "memory", "quantities", "_pyomo_registration"),
+    "data": ("tables", "population", "shapley", "sample"),
     "game": ("game",),
     "notions": ("participation", "context", "utilities", "certificate", "solution", "threads", "provenance"),
     "models": tuple(name for name in FILES if name.startswith("models")),
@@ -49,6 +49,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "front door": ("diagnose", "solving"),
     "judging": ("programmes", "reasons", "judging"),
+    "scale": (
+        "executors",
+        "progress",
+        *("fingerprints", "records", "grids", "checkpoints", "sweeping"),
+        *("partitions", "partition_files", "partition_answers", "partitioned"),
+    ),
     "pictures": ("drawing", "plots"),
     "experiments": tuple(name for name in FILES if name.startswith("paper")),
     "showing": (*(name for name in FILES if name.startswith("commands")), "cli"),
@@ -61,7 +67,20 @@ STRANGERS = {
     "solvers": ("models", "paper"),
     "front door": ("models", "paper"),
 }
-HEAVY = ("numpy", "pandas", "scipy", "pyomo", "cvxpy", "casadi", "cyipopt", "clarabel", "typer", "rich")
+HEAVY = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "pyomo",
+    "cvxpy",
+    "casadi",
+    "cyipopt",
+    "clarabel",
+    "typer",
+    "rich",
+    "xarray",
+    "joblib",
+)
 
 
 def run_python(code: str, tmp_path: Path) -> str:
@@ -85,7 +104,7 @@ def test_every_public_name_is_there(name: str) -> None:
     assert value is not None
     assert name in dir(bcfl_opt)
     # Importing the modules must not hide the name behind a module of the same name.
-    assert name in ("closed_form", "models", "paper") or not isinstance(value, type(bcfl_opt))
+    assert name in ("closed_form", "models", "paper", "partitioned") or not isinstance(value, type(bcfl_opt))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

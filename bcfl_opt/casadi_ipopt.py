@@ -177,7 +177,14 @@ class Problem:
         )
         objective = np.zeros(1)
         code = self._library.IpoptSolve(
-            self._problem, _address(x), None, _address(objective), _address(rows), _address(lower), _address(upper), None
+            self._problem,
+            _address(x),
+            None,
+            _address(objective),
+            _address(rows),
+            _address(lower),
+            _address(upper),
+            None,
         )
         if self._error is not None:
             raise self._error

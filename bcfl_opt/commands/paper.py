@@ -30,8 +30,8 @@ def paper(
     that section 5.2 states. --out writes tables, claims and pictures.
     """
     from bcfl_opt.commands import export
-    from bcfl_opt.commands.terminal import progress
     from bcfl_opt.paper import experiments, pictures, verdicts
+    from bcfl_opt.progress import progress_bar
 
     if out is not None:
         export.check_directory(out, force=force)
@@ -40,13 +40,16 @@ def paper(
         seed=seed, draws=draws, points=points, mining_cycles=mining_cycles, performance=performance or "log"
     )
     figures = {k: getattr(experiments, f"figure_{k}") for k in (2, 3, 4, 5, 6)}
-    tables = {k: figures[k](setting) for k in progress(list(figures), "figures")}
-    claims = verdicts.claims(setting)
     others = verdicts.choices(setting)
-    parts = [
-        verdicts.influence(setting, {name: others[name]})
-        for name in progress(list(others), "what the paper leaves open")
-    ]
+    tables, parts = {}, []
+    with progress_bar("figures, and what the paper leaves open", len(figures) + len(others)) as advance:
+        for k, figure in figures.items():
+            tables[k] = figure(setting)
+            advance(1)
+        claims = verdicts.claims(setting)
+        for name, other in others.items():
+            parts.append(verdicts.influence(setting, {name: other}))
+            advance(1)
     import pandas as pd
 
     influence = pd.concat(parts, ignore_index=True)

@@ -7,25 +7,17 @@ plain aligned columns, one row a line, nothing wrapped, no escape codes.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 #: Width of a pipe: nothing is wrapped.
 UNLIMITED = 10_000
-
-
-def progress(steps: Sequence[Any], description: str) -> Iterable[Any]:
-    """``steps``, with a bar on standard error while they are taken; no bar where nobody watches."""
-    quiet = not sys.stderr.isatty()
-    return track(steps, description=description, console=Console(stderr=True), transient=True, disable=quiet)
 
 
 def printable(value: object) -> str:

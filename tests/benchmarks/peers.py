@@ -30,9 +30,7 @@ class Instance:
         rng = np.random.default_rng(seed)
         import pandas as pd
 
-        frame = pd.DataFrame(
-            {"mu": rng.uniform(1, 20, n), "rho": rng.uniform(0.005, 0.02, n), "q": np.full(n, 50.0)}
-        )
+        frame = pd.DataFrame({"mu": rng.uniform(1, 20, n), "rho": rng.uniform(0.005, 0.02, n), "q": np.full(n, 50.0)})
         game = bo.Game(bo.Population(frame), mining_cycles=10.0, deadline=15.0)
         return cls(game, rng.uniform(1, 10, n), rng.uniform(1, 10, n))
 
@@ -44,7 +42,10 @@ class Instance:
     def energies(self) -> tuple[np.ndarray, np.ndarray]:
         """A, C."""
         people = self.game.population
-        return people.energy_coefficient * people.training_cycles**3, people.energy_coefficient * self.game.mining_cycles**3
+        return (
+            people.energy_coefficient * people.training_cycles** 3,
+            people.energy_coefficient * self.game.mining_cycles** 3,
+        )
 
     @property
     def least(self) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from bcfl_opt.errors import SolverMissingError as SolverMissingError
     from bcfl_opt.exact import best_response as best_response
     from bcfl_opt.game import Game as Game
+    from bcfl_opt.incentives import Audit as Audit
+    from bcfl_opt.incentives import audit as audit
     from bcfl_opt.judging import CrossCheck as CrossCheck
     from bcfl_opt.judging import cross_check as cross_check
     from bcfl_opt.population import Population as Population
@@ -57,6 +59,8 @@ _HOMES = {
     "explain": "diagnose",
     "CrossCheck": "judging",
     "cross_check": "judging",
+    "Audit": "incentives",
+    "audit": "incentives",
     "sweep": "sweeping",
 }
 _MODULES = ("closed_form", "models", "paper", "partitioned", "shapley", "exact", "plots")

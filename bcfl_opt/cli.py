@@ -1,4 +1,4 @@
-"""The command line: ``bcfl-opt cross-check | solve | respond | paper | new-model | doctor``.
+"""The command line: ``bcfl-opt cross-check | solve | equilibrium | audit | respond | paper | new-model | doctor``.
 
 Exit codes: 0 done; 1 not solved, or solvers disagree, or something does not work; 2 bad input. What goes wrong is one
 line on standard error that begins with ``error:``.
@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from bcfl_opt import __version__
+from bcfl_opt.commands.audit import audit
 from bcfl_opt.commands.cross_check import cross_check
 from bcfl_opt.commands.doctor import doctor
 from bcfl_opt.commands.new_model import new_model
@@ -66,6 +67,7 @@ def _common(
 app.command("cross-check", short_help="Check solvers and theorems against exact answers.")(cross_check)
 app.command("solve")(solve)
 app.command("respond", short_help="Answer Problem 1 for a population of any size, chunk by chunk.")(respond)
+app.command("audit", short_help="Say what clients would gain by lying about their work.")(audit)
 app.command("paper", short_help="Recompute the paper's experiments and judge what it says about them.")(paper)
 app.command("new-model", short_help="Write a commented model of your own to start from.")(new_model)
 app.command("doctor", short_help="Say what works on this machine.")(doctor)

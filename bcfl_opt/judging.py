@@ -11,6 +11,7 @@ import pandas as pd
 
 from bcfl_opt import closed_form, exact
 from bcfl_opt.game import Game
+from bcfl_opt.incentives import audit
 from bcfl_opt.population import Population, id_text
 from bcfl_opt.programmes import LIMITED, PRINTED, WITH_LIMITS, Programme, programmes
 from bcfl_opt.reasons import (
@@ -369,30 +370,24 @@ def _compatibility(game: Game) -> list[dict[str, Any]]:
         "verdict": "holds with equality" if holds else f"violated by {change:.3g} of the training reward",
         "reason": "training earns nothing at Theorem 3.1's speed, so no mu_hat changes U" if holds else "",
     }
-    gain, liar, lie = _best_lie(game, offered)
+    gain, liar, lie = _best_lie(game)
     unit = float(game.caps["training_cap"].max())
     row = _row(theorem, readings[1], count, gap=gain / unit)
     if gain <= AGREEMENT * unit:
         tried = f"tried {', '.join(f'{factor:g}' for factor in _LIES)} times mu, with the true game's caps"
         return [literal, {**row, "verdict": "no misreport found that pays", "reason": tried}]
-    verdict = f"violated: client {liar!r} gains {gain:.4g} by reporting {lie:g} mu"
+    verdict = f"violated: client {liar} gains {gain:.4g} by reporting {lie:g} mu"
     reason = "the report buys other prices, under the same caps, and the client answers them with its true work"
     return [literal, {**row, "verdict": verdict, "reason": reason}]
 
 
-def _best_lie(game: Game, offered: pd.DataFrame) -> tuple[float, Any, float]:
+def _best_lie(game: Game) -> tuple[float, str, float]:
     """Largest gain of one client from one of the misreports, who it is, and the lie."""
-    truth = exact.best_response(game, offered).clients
-    best, liar, lie = 0.0, None, 1.0
-    for factor in _LIES:
-        reports = pd.Series(factor * game.population.training_cycles, index=game.population.ids)
-        quoted = _within_limits(closed_form.theorem_4_1(game, reports=reports))
-        answer = exact.best_response(game, quoted).clients
-        assert answer is not None and truth is not None
-        gain = answer["client_utility"] - truth["client_utility"].clip(lower=0.0)
-        if gain.max() > best:
-            best, liar, lie = float(gain.max()), gain.idxmax(), factor
-    return best, liar, lie
+    reports = np.outer(game.population.training_cycles, _LIES)
+    table = audit(game, "theorem_4_1", reports=reports, progress=False).table
+    k = int(table["gain"].to_numpy().argmax())  # rows go client by client, report by report
+    liar, lie = divmod(k, len(_LIES))
+    return max(float(table["gain"].iloc[k]), 0.0), id_text(game.population.ids, liar), _LIES[lie]
 
 
 def _clients(game: Game, prices: pd.DataFrame) -> pd.DataFrame:

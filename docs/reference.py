@@ -22,6 +22,8 @@ PAGES: dict[str, tuple[str, ...]] = {
     "Exact answers": ("best_response", "equilibrium"),
     "Solving": ("solve", "Solution", "Status", "Quality", "Certificate", "explain"),
     "Judging the paper": ("cross_check", "CrossCheck", "closed_form", "paper"),
+    "Incentives": ("audit", "Audit"),
+    "Sweeps and large populations": ("sweep", "partitioned"),
     "Pictures": ("plots",),
     "Errors": ("BcflOptError", "InputError", "ModelError", "SolverMissingError", "NoSolutionError"),
 }

@@ -48,7 +48,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "follower",
     ),
     "front door": ("diagnose", "solving"),
-    "judging": ("programmes", "reasons", "judging"),
+    "judging": ("incentives", "programmes", "reasons", "judging"),
     "scale": (
         "executors",
         "progress",

@@ -1,0 +1,79 @@
+"""The command ``equilibrium``: what the owner should post if the clients answer at their best."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bcfl_opt.commands.options import EXIT_NOT_SOLVED, Force, Json, OutDirectory, with_game
+from bcfl_opt.errors import InputError
+
+if TYPE_CHECKING:
+    from bcfl_opt.commands.settings import Settings
+
+
+class Method(enum.StrEnum):
+    """Who finds the equilibrium: the formulas, or the solver for a leader with followers."""
+
+    EXACT = "exact"
+    BILEVEL = "bilevel"
+
+
+class Deadlines(enum.StrEnum):
+    """Whose deadline the clients keep: the game's, or each its own, which the owner chooses too."""
+
+    COMMON = "common"
+    CHOSEN = "chosen"
+
+
+@with_game
+def equilibrium(
+    run: Settings,
+    method: Annotated[Method, typer.Option(help="The formulas, or IPOPT for leader and followers.")] = Method.EXACT,
+    deadlines: Annotated[
+        Deadlines, typer.Option(help="Whether the owner chooses each client's deadline as well.")
+    ] = Deadlines.COMMON,
+    payment_budget: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Largest sum of all rewards. Left out: the caps alone.")
+    ] = None,
+    reservation_utility: Annotated[
+        float, typer.Option(metavar="NUMBER", help="What every client must gain at least.")
+    ] = 0.0,
+    reward_caps: Annotated[
+        bool, typer.Option("--reward-caps", help="The clients themselves stop at their reward caps, too.")
+    ] = False,
+    out: OutDirectory = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Find the prices that are best for the owner when every client answers with what is best for itself."""
+    from bcfl_opt.commands import export, report
+    from bcfl_opt.equilibria import equilibrium as exact_equilibrium
+
+    changes = {"reservation_utility": reservation_utility, "reward_caps": reward_caps}
+    if method is Method.BILEVEL:
+        if deadlines is Deadlines.CHOSEN or payment_budget is not None:
+            raise InputError(
+                "--method bilevel knows one deadline for all and no --payment-budget; use --method exact, or a model of "
+                "your own with bo.solve_bilevel"
+            )
+        from bcfl_opt.bilevel import solve_bilevel
+        from bcfl_opt.models import stackelberg_pyomo
+
+        solution = solve_bilevel(stackelberg_pyomo.build(run.game, **changes))
+    else:
+        solution = exact_equilibrium(run.game, deadlines=deadlines.value, payment_budget=payment_budget, **changes)
+    asked = {"method": method.value, "deadlines": deadlines.value, "payment_budget": payment_budget, **changes}
+    content = {"parameters": run.parameters, "asked": asked, **report.solution_content(solution)}
+    document = export.document("equilibrium", content)
+    if json:
+        typer.echo(document)
+    else:
+        report.show_solution(run, solution)
+    if out is not None:
+        tables = {"clients": solution.clients, "population": run.game.population.frame}
+        export.write_directory(out, tables, {"solution": document}, force=force)
+    if not solution.succeeded:
+        raise typer.Exit(EXIT_NOT_SOLVED)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ class Context:
     clients : ids of the clients that are in the model.
     excluded : reason by id of the clients left out by screening.
     prices : the owner's prices where they are data (Problem 1), else None.
+    columns : columns of the clients' table that the model itself knows, in place of computed ones or beside them: column ->
+        name of the variable or expression by client. Where there is a column ``deadline``, it is the client's own.
+    response : where the clients' problem is not Problem 1: their optimal times (t, s), from the table of those recruited.
     follower_optimal : the model drops the clients' optimality and gets it back at the optimum (theory 5.3), so a
         solution counts only when the clients' problems, solved exactly at the found prices, confirm its times.
     """
@@ -32,6 +36,8 @@ class Context:
     excluded: Mapping[Any, str]
     prices: pd.DataFrame | None = None
     follower_optimal: bool = False
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    response: Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarray]] | None = None
 
     @property
     def unit(self) -> float:

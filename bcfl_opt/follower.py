@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,16 @@ SPEED_LIMITS = ("training_speed_limit", "mining_speed_limit")
 
 
 def follower_gap(
-    game: Game, clients: pd.DataFrame, dropped: Mapping[str, Iterable[Hashable]] | None = None
+    game: Game,
+    clients: pd.DataFrame,
+    dropped: Mapping[str, Iterable[Hashable]] | None = None,
+    response: Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[float, Any]:
     """Largest move of a client that answers the table's prices optimally, as a share of the deadline; and whose it is.
 
     dropped : ids of clients without a ``training_speed_limit`` or ``mining_speed_limit``, which a user took away.
+    response : the clients' optimal times, from their rows of the table, where their problem is not Problem 1.
+    A column ``deadline`` of the table is the clients' own.
 
     At the equilibrium's prices a client's feasible set is one point, which rounding can empty: then the missing time
     counts as a move, and the point is compared as if the client had just that much more time.
@@ -30,6 +35,12 @@ def follower_gap(
     if not recruited.any():
         return 0.0, None
     table = clients[recruited]
+    deadline = table["deadline"].to_numpy() if "deadline" in table else np.full(len(table), game.deadline)
+    if response is not None:
+        times = table[["training_time", "mining_time"]].to_numpy().T
+        moves = np.abs(np.subtract(times, response(table))).sum(axis=0) / deadline
+        k = int(np.where(np.isfinite(moves), moves, np.inf).argmax())
+        return float(moves[k]), table.index[k]
     sub = Game(
         game.population.select(table.index),
         mining_cycles=game.mining_cycles,
@@ -40,15 +51,13 @@ def follower_gap(
     low_t, low_s = _least_times(sub, prices, dropped or {})
     scale = np.cbrt(2 * sub.population.energy_coefficient)
     difference = (prices["training_price"] - prices["mining_price"]).to_numpy()
-    t, _ = exact.response_times(
-        scale * sub.population.training_cycles, scale * sub.mining_cycles, difference, sub.deadline
-    )
-    shortage = np.maximum(low_t + low_s - sub.deadline, 0.0)
+    t, _ = exact.response_times(scale * sub.population.training_cycles, scale * sub.mining_cycles, difference, deadline)
+    shortage = np.maximum(low_t + low_s - deadline, 0.0)
     with np.errstate(invalid="ignore"):  # a price of 0 leaves no answer: the least time and the shortage are infinite
-        t = np.clip(t, low_t, np.maximum(sub.deadline + shortage - low_s, low_t))
-        s = sub.deadline + shortage - t
+        t = np.clip(t, low_t, np.maximum(deadline + shortage - low_s, low_t))
+        s = deadline + shortage - t
         moves = np.abs(table["training_time"].to_numpy() - t) + np.abs(table["mining_time"].to_numpy() - s) + shortage
-    moves = np.where(np.isfinite(moves), moves, np.inf) / sub.deadline
+    moves = np.where(np.isfinite(moves), moves, np.inf) / deadline
     k = int(moves.argmax())
     return float(moves[k]), table.index[k]
 

@@ -217,9 +217,9 @@ class Game:
 
     # ------------------------------------------------------------------ the rest
 
-    def performance_value(self, recruited: np.ndarray | None = None) -> float:
-        """f(sum of mu over the recruited clients): who does no work trains nothing (2)."""
-        cycles = self.population.training_cycles
+    def performance_value(self, recruited: np.ndarray | None = None, cycles: np.ndarray | None = None) -> float:
+        """f(sum of mu over the recruited clients): who does no work trains nothing (2). cycles : in place of mu."""
+        cycles = self.population.training_cycles if cycles is None else cycles
         total = float(cycles.sum() if recruited is None else cycles[np.asarray(recruited)].sum())
         function = self.performance if callable(self.performance) else PERFORMANCES[self.performance]
         return float(function(total))

@@ -47,16 +47,23 @@ def response_bounds(game: Game, prices: pd.DataFrame, *, reward_caps: bool = Fal
     return TimeBounds(t_low, t_high, s_low, s_high)
 
 
-def recruitment_bounds(game: Game) -> TimeBounds:
-    """Bounds of Problems 2 and 3, where the owner picks the prices: speed limit, and energy covered within the caps."""
+def recruitment_bounds(game: Game, *, exponent: float = 2.0) -> TimeBounds:
+    """Bounds of Problems 2 and 3, where the owner picks the prices: speed limit, and energy covered within the caps.
+
+    exponent : k of the energy rho x cycles x speed^k; then t >= (rho mu^(k + 1) / R_t)^(1 / k).
+    """
     mu, rho, q = game.population.training_cycles, game.population.energy_coefficient, game.population.max_speed
     psi = game.mining_cycles
     r_t, r_m = game.caps["training_cap"].to_numpy(), game.caps["mining_cap"].to_numpy()
     n = len(game)
     with np.errstate(divide="ignore"):
-        t_low = np.maximum(mu / q, mu * np.sqrt(rho * mu / r_t))
-        s_low = np.maximum(psi / q, psi * np.sqrt(rho * psi / r_m))
+        t_low = np.maximum(mu / q, mu * _root(rho * mu / r_t, exponent))
+        s_low = np.maximum(psi / q, psi * _root(rho * psi / r_m, exponent))
     return TimeBounds(t_low, np.full(n, np.inf), s_low, np.full(n, np.inf))
+
+
+def _root(values: np.ndarray, exponent: float) -> np.ndarray:
+    return np.sqrt(values) if exponent == 2.0 else values ** (1.0 / exponent)
 
 
 def screen_response(
@@ -82,21 +89,27 @@ def screen_response(
     return reasons.column(game.population.ids)
 
 
-def screen_recruitment(game: Game, *, exhausted: bool = False, theorem: bool = False) -> pd.Series:
+def screen_recruitment(
+    game: Game, *, exhausted: bool = False, theorem: bool = False, exponent: float = 2.0
+) -> pd.Series:
     """Reason by client why no prices recruit it within its caps (theory 5.1); "" where some do.
 
     exhausted and theorem : the training cap is spent to the last coin on a client that earns nothing by training
     (Theorem 3.1's response), so its training time is sqrt(rho mu^3 / R_t), which the speed limit must allow.
+    exponent : see :func:`recruitment_bounds`.
     """
-    return recruitment_reasons(game, recruitment_bounds(game), spent=exhausted and theorem).column(game.population.ids)
+    bounds, spent = recruitment_bounds(game, exponent=exponent), exhausted and theorem
+    return recruitment_reasons(game, bounds, spent=spent, exponent=exponent).column(game.population.ids)
 
 
-def recruitment_reasons(game: Game, bounds: TimeBounds, *, spent: bool = False) -> Reasons:
+def recruitment_reasons(game: Game, bounds: TimeBounds, *, spent: bool = False, exponent: float = 2.0) -> Reasons:
     """What :func:`screen_recruitment` says, before it is written; spent : its ``exhausted and theorem``."""
     reasons = Reasons(len(game))
     reasons.say(
         _late(game, bounds),
-        lambda rows: sentences(_too_late(rows, game, bounds, "within its reward caps"), _limits(rows, game, bounds)),
+        lambda rows: sentences(
+            _too_late(rows, game, bounds, "within its reward caps"), _limits(rows, game, bounds, exponent)
+        ),
     )
     cap = game.caps["training_cap"].to_numpy()
     if spent:
@@ -120,7 +133,7 @@ def recruitment_reasons(game: Game, bounds: TimeBounds, *, spent: bool = False) 
     return reasons
 
 
-def _limits(rows: np.ndarray, game: Game, bounds: TimeBounds) -> pa.Array:
+def _limits(rows: np.ndarray, game: Game, bounds: TimeBounds, exponent: float) -> pa.Array:
     """Which limit sets the least times of a client that cannot be recruited, and which cap would mend it alone."""
     mu, rho, q = (
         values[rows]
@@ -136,7 +149,7 @@ def _limits(rows: np.ndarray, game: Game, bounds: TimeBounds) -> pa.Array:
         fast = low <= cycles / q
         with np.errstate(divide="ignore", invalid="ignore"):
             hopeless = ~fast & ((left <= 0) | (cycles / left > q))
-            enough = rho * cycles * (cycles / left) ** 2
+            enough = rho * cycles * (cycles / left) ** exponent
         by_speed, by_cap, mended = np.flatnonzero(fast), np.flatnonzero(hopeless), np.flatnonzero(~fast & ~hopeless)
         by_its_cap = f"{task} by its {task} cap"
         texts = (

@@ -94,7 +94,8 @@ def clients_table(
         return np.where(recruited, values, np.nan)
 
     t, s, p_t, p_m = (worked(values) for values in (training_time, mining_time, training_price, mining_price))
-    q_t, q_m = mu / t, psi / s
+    with np.errstate(divide="ignore"):  # a client may choose to train nothing
+        q_t, q_m = mu / t, psi / s
     r_t, r_m = t * p_t, s * p_m
     energy = rho * (mu * q_t**2 + psi * q_m**2)
     columns: dict[str, Any] = {
@@ -115,10 +116,21 @@ def clients_table(
 
 
 def owner_utility(game: Game, clients: pd.DataFrame) -> float:
-    """U_mo (2) of a table of clients: f(sum mu) - xi sum(t + s + t p_t + s p_m) over recruited clients [utility]."""
+    """U_mo (2) of a table of clients: f(sum mu) - xi sum(t + s + t p_t + s p_m) over recruited clients [utility].
+
+    Columns ``training_cycles`` (chosen by the clients) and ``bonus`` (paid besides) count where the table has them.
+    """
     recruited = clients["recruited"].to_numpy(dtype=bool)
-    parts = clients.loc[recruited, ["training_time", "mining_time", "training_reward", "mining_reward"]]
-    return game.performance_value(recruited) - game.cost_weight * float(parts.to_numpy().sum())
+    names = [
+        "training_time",
+        "mining_time",
+        "training_reward",
+        "mining_reward",
+        *(["bonus"] if "bonus" in clients else []),
+    ]
+    cost = game.cost_weight * float(clients.loc[recruited, names].to_numpy().sum())
+    cycles = clients["training_cycles"].to_numpy() if "training_cycles" in clients else None
+    return game.performance_value(recruited, cycles) - cost
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

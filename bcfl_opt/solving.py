@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What the clients' table is made from.
 CLIENT_VALUES = ("training_time", "mining_time", "training_price", "mining_price")
+#: Columns of a client that takes no part are 0 where they are money, else NaN.
+MONEY = ("training_reward", "mining_reward", "energy_cost", "client_utility", "bonus")
 
 
 def solve(
@@ -94,7 +96,7 @@ def _solve_pyomo(
     if context is not None and not len(context.clients):
         return _nobody(context, "ipopt")
     if context is not None:
-        for column in CLIENT_VALUES:
+        for column in (*CLIENT_VALUES, *context.columns.values()):
             if model.component(column) is None and (context.prices is None or column.endswith("time")):
                 raise ModelError(_renamed(column))
     answer = solve_program(
@@ -175,7 +177,7 @@ def _solve_cvxpy(
     if isinstance(model, ConvexModel):
         values = None
         if solution.succeeded:
-            values = {name: _column(model, name) for name in CLIENT_VALUES}
+            values = {name: _column(model, name) for name in (*CLIENT_VALUES, *model.context.columns.values())}
         dropped = {limit: list(model.context.clients) for limit in SPEED_LIMITS if limit not in model.constraints}
         solution = _with_clients(solution, model.context, values, dropped)
     return solution
@@ -227,15 +229,21 @@ def _with_clients(
     if values is None:
         reason[inside] = f"no answer: {solution.message}"
     clients = clients_table(game, **columns, recruited=recruited, reason=reason)
+    for column, source in context.columns.items():
+        clients[column] = 0.0 if column in MONEY else np.nan
+        if values is not None:
+            clients.loc[inside, column] = values[source]
     solution = dataclasses.replace(solution, game=game, clients=clients)
     if values is None or not context.follower_optimal or solution.certificate is None:
         return solution
-    return _confirmed(solution, solution.certificate, dropped)
+    return _confirmed(solution, context, solution.certificate, dropped)
 
 
-def _confirmed(solution: Solution, certificate: Certificate, dropped: Mapping[str, list[Any]]) -> Solution:
+def _confirmed(
+    solution: Solution, context: Context, certificate: Certificate, dropped: Mapping[str, list[Any]]
+) -> Solution:
     assert solution.game is not None and solution.clients is not None
-    gap, client = follower_gap(solution.game, solution.clients, dropped)
+    gap, client = follower_gap(solution.game, solution.clients, dropped, context.response)
     where = {**certificate.where, "follower_gap": f"client {client!r}"}
     unscaled = {**certificate.unscaled, "follower_gap": gap * solution.game.deadline}
     certificate = dataclasses.replace(certificate, follower_gap=gap, where=where, unscaled=unscaled)

@@ -18,21 +18,30 @@ if __name__ != "bcfl_opt.models._owner":
     raise ImportError("import these models as bcfl_opt.models, from the installed package (pip install .)")
 
 
-def owner_model(game: Game, problem: str, response: str, budgets: str, screen: bool) -> pyo.ConcreteModel:
-    """Problem 2's model without (13), (14): those depend on the problem when budgets are exhausted."""
+def owner_model(
+    game: Game, problem: str, response: str, budgets: str, screen: bool, *, exponent: float = 2.0
+) -> pyo.ConcreteModel:
+    """Problem 2's model without (13), (14): those depend on the problem when budgets are exhausted.
+
+    exponent : k of the energy rho x cycles x speed^k (with the optimal response).
+    """
     choice("response", response, ("optimal", "theorem"))
     choice("budgets", budgets, ("at_most", "exhausted"))
     theorem = response == "theorem"
     # Spending the training cap on a client held to utility 0 takes the theorem's speed, whoever chooses it.
     spent_in_vain = theorem or problem == "Problem 3"
-    reason = participation.screen_recruitment(game, exhausted=budgets == "exhausted", theorem=spent_in_vain)
+    exhausted = budgets == "exhausted"
+    reason = participation.screen_recruitment(game, exhausted=exhausted, theorem=spent_in_vain, exponent=exponent)
     kept = (reason == "").to_numpy() if screen else np.ones(len(game), dtype=bool)
     ids = game.population.ids[kept]
     m = pyo.ConcreteModel(name=problem.lower().replace(" ", ""))
     title = f"{problem}, {response} response, budgets {budgets.replace('_', ' ')}"
     m.bcfl = Context(game, title, ids, reason[~kept].to_dict(), follower_optimal=not theorem)
     m.clients = client_set(ids)
-    (_theorem_response if theorem else _optimal_response)(m, game, kept, budgets == "exhausted")
+    if theorem:
+        _theorem_response(m, game, kept, exhausted)
+    else:
+        _optimal_response(m, game, kept, exhausted, exponent)
     t, s = m.training_time, m.mining_time
     total = pyo.quicksum(t[i] + s[i] + m.training_reward[i] + m.mining_reward[i] for i in m.clients)
     m.owner_utility = pyo.Expression(expr=game.performance_value(kept) - game.cost_weight * total)
@@ -61,16 +70,17 @@ def data(game: Game, kept: np.ndarray, *names: str) -> tuple[dict[Any, float], .
     return tuple(dict(zip(ids, column[kept].tolist(), strict=True)) for column in columns)
 
 
-def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhausted: bool) -> None:
+def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhausted: bool, exponent: float) -> None:
     mu, rho, q, r_t, r_m = data(
         game, kept, "training_cycles", "energy_coefficient", "max_speed", "training_cap", "mining_cap"
     )
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = _start_times(game, kept, exhausted)
+    start_t, start_s = _start_times(game, kept, exhausted, exponent)
     limited = [i for i in m.clients if q[i] < np.inf]
-    train, mine = {i: rho[i] * mu[i] ** 3 for i in mu}, {i: rho[i] * psi**3 for i in mu}
-    start_a = {i: _start_payment(train[i] / start_t[i] ** 2, r_t[i]) for i in mu}
-    start_b = {i: _start_payment(mine[i] / start_s[i] ** 2, r_m[i]) for i in mu}
+    k = int(exponent) if exponent == int(exponent) else exponent  # a whole power is differentiated more cheaply
+    train, mine = {i: rho[i] * mu[i] ** (k + 1) for i in mu}, {i: rho[i] * psi ** (k + 1) for i in mu}
+    start_a = {i: _start_payment(train[i] / start_t[i] ** k, r_t[i]) for i in mu}
+    start_b = {i: _start_payment(mine[i] / start_s[i] ** k, r_m[i]) for i in mu}
 
     m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_t)
     m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_s)
@@ -84,8 +94,8 @@ def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
     m.mining_speed = over_clients(m, pyo.Expression, lambda i: psi / s[i])
     m.training_reward = over_clients(m, pyo.Expression, lambda i: 1 * a[i])
     m.mining_reward = over_clients(m, pyo.Expression, lambda i: 1 * b[i])
-    m.training_energy = over_clients(m, pyo.Expression, lambda i: train[i] / t[i] ** 2)
-    m.mining_energy = over_clients(m, pyo.Expression, lambda i: mine[i] / s[i] ** 2)
+    m.training_energy = over_clients(m, pyo.Expression, lambda i: train[i] / t[i] ** k)
+    m.mining_energy = over_clients(m, pyo.Expression, lambda i: mine[i] / s[i] ** k)
     m.client_utility = over_clients(
         m, pyo.Expression, lambda i: a[i] + b[i] - m.training_energy[i] - m.mining_energy[i]
     )
@@ -128,13 +138,15 @@ def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
     m.mining_speed_limit = over_clients(m, pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
 
 
-def _start_times(game: Game, kept: np.ndarray, exhausted: bool) -> tuple[dict[Any, float], dict[Any, float]]:
+def _start_times(
+    game: Game, kept: np.ndarray, exhausted: bool, exponent: float = 2.0
+) -> tuple[dict[Any, float], dict[Any, float]]:
     """Times on the line t + s = T, inside what speed limits and caps leave (T / 2 where they leave nothing).
 
     In the middle, or a tenth above the least training time where the training cap is to be spent: more pay, less time.
     A price goes with t^-3, so near must mean near relative to t, however long the deadline.
     """
-    bounds = participation.recruitment_bounds(game)
+    bounds = participation.recruitment_bounds(game, exponent=exponent)
     low, high = bounds.training_low, game.deadline - bounds.mining_low
     with np.errstate(invalid="ignore"):
         step = 0.1 * np.minimum(low, high - low) if exhausted else 0.5 * (high - low)

@@ -36,15 +36,20 @@ class Owner:
     mining_profit: cp.Expression
 
 
-def owner_model(game: Game, problem: str, response: str, budgets: str, screen: bool, *, no_profit: bool) -> Owner:
+def owner_model(
+    game: Game, problem: str, response: str, budgets: str, screen: bool, *, no_profit: bool, exponent: float = 2.0
+) -> Owner:
     """Variables, expressions, (8)-(10), speed limits and objective (2).
 
+    exponent : k of the energy rho x cycles x speed^k.
     no_profit : with exhausted budgets training earns nothing, so the training time is ``spent_time`` (for screening).
     """
     choice("response", response, ("optimal", "theorem"))
     choice("budgets", budgets, ("at_most", "exhausted"))
     theorem = response == "theorem"
-    reason = participation.screen_recruitment(game, exhausted=budgets == "exhausted", theorem=no_profit)
+    reason = participation.screen_recruitment(
+        game, exhausted=budgets == "exhausted", theorem=no_profit, exponent=exponent
+    )
     kept = (reason == "").to_numpy() if screen else np.ones(len(game), dtype=bool)
     population, psi, deadline = game.population, game.mining_cycles, game.deadline
     mu, rho, q = population.training_cycles[kept], population.energy_coefficient[kept], population.max_speed[kept]
@@ -60,9 +65,9 @@ def owner_model(game: Game, problem: str, response: str, budgets: str, screen: b
     if budgets == "exhausted" and no_profit:
         fits = spent_time < deadline
         usual_t, usual_s = np.where(fits, spent_time, usual_t), np.where(fits, deadline - spent_time, usual_s)
-    training, mining = Work(t, mu, rho, usual_t), Work(s, np.full_like(mu, psi), rho, usual_s)
+    training, mining = Work(t, mu, rho, usual_t, exponent), Work(s, np.full_like(mu, psi), rho, usual_s, exponent)
     a = training.energy if theorem else variables["training_payment"]
-    t.value, s.value = _start_times(game, kept)
+    t.value, s.value = _start_times(game, kept, exponent)
     # Payments start between what the energy costs and the cap.
     b.value = _between(mining.energy.value, r_m)
     if not theorem:
@@ -102,9 +107,9 @@ def owner_model(game: Game, problem: str, response: str, budgets: str, screen: b
     return Owner(model, mu, r_t, r_m, spent_time, training, mining, training_profit, mining_profit)
 
 
-def _start_times(game: Game, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _start_times(game: Game, kept: np.ndarray, exponent: float) -> tuple[np.ndarray, np.ndarray]:
     """Times on the line t + s = T, in the middle of what speed limits and caps leave, or at T / 2 where they leave nothing."""
-    bounds = participation.recruitment_bounds(game)
+    bounds = participation.recruitment_bounds(game, exponent=exponent)
     low, high = bounds.training_low, game.deadline - bounds.mining_low
     t = np.where(low < high, (low + high) / 2, game.deadline / 2)[kept]
     return t, game.deadline - t

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import cvxpy as cp
 import numpy as np
 
@@ -13,6 +15,7 @@ class Work:
     """``cycles`` done in a variable time: C = rho c^3 / t^2 (energy cost, convex) and c / t (speed, convex).
 
     time : cp.Variable (n,). cycles, energy_coefficient : c, rho, arrays (n,). usual : a usual time, array (n,).
+    exponent : k, in the variant C = rho c^(k + 1) / t^k.
 
     C is written as (rho c^3 / u^2) (u / t)^2 with the usual time u, so that t / u and u / t are near 1 in any units, and
     as the square of 1 / t, which costs one second-order cone and a quadratic term. Measured against the other ways to
@@ -20,13 +23,29 @@ class Work:
     """
 
     def __init__(
-        self, time: cp.Variable, cycles: np.ndarray, energy_coefficient: np.ndarray, usual: np.ndarray
+        self,
+        time: cp.Variable,
+        cycles: np.ndarray,
+        energy_coefficient: np.ndarray,
+        usual: np.ndarray,
+        exponent: float = 2.0,
     ) -> None:
         inverse = cp.inv_pos(cp.multiply(1 / usual, time))
         self.speed = cp.multiply(cycles / usual, inverse)
-        self.energy = cp.multiply(energy_coefficient * cycles**3 / usual**2, cp.square(inverse))
+        powered = cp.square(inverse) if exponent == 2.0 else power(cp.multiply(1 / usual, time), -exponent)
+        self.energy = cp.multiply(energy_coefficient * cycles * (cycles / usual) ** exponent, powered)
         #: The price per unit of time that pays for the energy exactly, rho (c / t)^3 (convex).
         self.least_price = cp.multiply(energy_coefficient * (cycles / usual) ** 3, cp.power(inverse, 3))
+
+
+def power(x: cp.Expression, exponent: float) -> cp.Expression:
+    """x^p, exactly: by second-order cones for fractions, else by exponential cones (convex) or power cones (concave).
+
+    Solutions on second-order and exponential cones are refined to rounding, those on power cones are not.
+    """
+    if Fraction(exponent).limit_denominator(1024) == exponent:
+        return cp.power(x, exponent)
+    return cp.exp(exponent * cp.log(x)) if exponent < 0 else cp.power(x, exponent, approx=False)
 
 
 def usual_times(training_cycles: np.ndarray, mining_cycles: float, deadline: float) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("errors", "wording", "memory", "quantities", "_pyomo_registration"),
     "data": ("tables", "population", "shapley", "sample"),
     "game": ("game",),
-    "notions": ("participation", "context", "utilities", "certificate", "solution", "threads", "provenance"),
+    "notions": ("split", "participation", "context", "utilities", "certificate", "solution", "threads", "provenance"),
     "models": tuple(name for name in FILES if name.startswith("models")),
     "truth": ("exact", "pace", "rents", "plans", "equilibria"),
     "paper": ("closed_form",),

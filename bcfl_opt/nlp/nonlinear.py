@@ -98,7 +98,7 @@ class Answer:
         before = [variable.value for variable in self.program.variables]
         result: dict[str, np.ndarray] = {}
         try:
-            for name in ("training_time", "mining_time", "training_price", "mining_price"):
+            for name in ("training_time", "mining_time", "training_price", "mining_price", *context.columns.values()):
                 component = model.component(name)
                 if component is None and context.prices is not None:
                     result[name] = context.prices.loc[context.clients, name].to_numpy()

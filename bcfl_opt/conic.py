@@ -18,7 +18,8 @@ from bcfl_opt.convex.compiled import Compiled
 from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.refinement import refine
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
+from bcfl_opt.convex.rules import broken_rules, first_ones
+from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, unknown_name
 from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status
 from bcfl_opt.threads import one_thread
@@ -145,10 +146,10 @@ class _Outcome:
 
 
 def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
-    offenders = problem.offenders("is_dcp")
-    if offenders:
+    broken = broken_rules(problem)
+    if broken:
         raise ModelError(
-            f"Clarabel solves convex problems, and this is not known to be one by CVXPY's rules (DCP): {listing(offenders, 3)}. "
+            f"Clarabel solves convex problems, and this is not known to be one by CVXPY's rules (DCP): {first_ones(broken)}. "
             'Write it in a convex form, or solve for a local optimum with solver="ipopt".'
         )
     begin = time.perf_counter()
@@ -158,7 +159,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         raise ModelError("the problem's data hold NaN or infinite numbers; check constants and parameters")
     timing = {"compile": time.perf_counter() - begin}
 
-    names = _column_names(problem, compiled.data)
+    names = _column_names(problem, compiled)
     provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
     outcome = _attempts(program, options, time_limit, names, timing, provenance)
     duals = np.zeros(len(kept))
@@ -178,7 +179,9 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         if status is Status.SOLVED:
             held = problem.held(solution.duals)
     elif status is Status.INFEASIBLE:
-        detail = problem.conflict(_unpacked(compiled, "PrimalInfeasible", outcome.x, duals).duals.constraints)
+        detail = problem.conflict(_unpacked(compiled, "PrimalInfeasible", outcome.x, duals).duals)
+    elif status is Status.UNBOUNDED:
+        held = {"_direction": _direction(problem, compiled, outcome.x)}
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -195,6 +198,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         log=outcome.log,
         provenance=provenance,
         _objective=objective if solved else np.nan,
+        _model=problem.model,
         **held,
     )
 
@@ -316,15 +320,20 @@ def _unpacked(compiled: Compiled, word: str, x: np.ndarray, z: np.ndarray) -> An
     return compiled.unpacked(word, x, z)
 
 
-def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
-    starts = data["param_prob"].var_id_to_col
-    places = [(starts[variable.id], variable) for variable in problem.problem.variables() if variable.id in starts]
+def _column_names(problem: ConvexProblem, compiled: Compiled) -> Any:
+    places = compiled.places(problem.problem)
 
     def name(k: int) -> str:
-        found = ((v, k - start) for start, v in places if start <= k < start + v.size)
+        found = ((v, k - start) for v, start in places if start <= k < start + v.size)
         return next((problem.entry(v, entry) for v, entry in found), "an auxiliary variable of CVXPY")
 
     return name
+
+
+def _direction(problem: ConvexProblem, compiled: Compiled, ray: np.ndarray) -> dict[str, Any]:
+    """Variable -> its part of a ray, the largest of all being 1."""
+    parts = {variable.id: ray[start : start + variable.size] for variable, start in compiled.places(problem.problem)}
+    return problem.direction({key: part.tolist() for key, part in parts.items()})
 
 
 def _constant(problem: ConvexProblem, solver: str) -> Solution:

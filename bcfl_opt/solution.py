@@ -167,6 +167,8 @@ class Solution:
     _shadow_prices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     _multipliers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     _warm_start: Any = None
+    _model: Any = None
+    _direction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.succeeded and not np.isfinite(self._objective):

@@ -85,6 +85,7 @@ def _solve_pyomo(
     finest: bool = False,
 ) -> Solution:
     from bcfl_opt.nlp.nonlinear import Answer, solve_program
+    from bcfl_opt.nlp.unbounded import direction
 
     previous = None if warm_start is None else warm_start._warm_start
     if previous is not None and not isinstance(previous, Answer):
@@ -125,6 +126,8 @@ def _solve_pyomo(
         _shadow_prices=answer.shadow_prices() if solved else {},
         _multipliers=answer.raw_multipliers() if solved else {},
         _warm_start=answer,
+        _model=model,
+        _direction=direction(answer.program, answer.x) if answer.status is Status.UNBOUNDED else {},
     )
     if context is not None:
         values = answer.client_values(context) if solved else None

@@ -16,8 +16,10 @@ import numpy as np
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.rules import DNLP, broken_rules, first_ones
 from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
-from bcfl_opt.errors import InputError, ModelError, listing
+from bcfl_opt.convex.undefined import undefined_terms
+from bcfl_opt.errors import InputError, ModelError
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import Multipliers
@@ -58,11 +60,9 @@ def solve_smooth(
     bounds = expression_bounds(problem)
     rows += [(f"{variable.name()}.{side}", row, row) for variable, side, row in bounds]
     twin = cp.Problem(problem.problem.objective, [row for _, _, row in rows])
-    offenders = dataclasses.replace(problem, problem=twin).offenders("is_dnlp")
-    if offenders:
-        raise ModelError(
-            f"IPOPT needs smooth expressions, by CVXPY's rules (DNLP), and these are not: {listing(offenders, 3)}"
-        )
+    broken = broken_rules(problem, DNLP)
+    if broken:
+        raise ModelError(f"IPOPT needs smooth expressions, by CVXPY's rules (DNLP): {first_ones(broken)}")
     begin = time.perf_counter()
     saved = problem.saved()
     try:
@@ -82,6 +82,11 @@ def solve_smooth(
         objective = float(problem.problem.objective.value)
         if status is Status.SOLVED:
             held = problem.held(smooth.duals(answer.multipliers))
+    elif status is Status.UNBOUNDED:
+        held = {"_direction": smooth.direction(problem, answer.x - smooth.x)}
+    elif status is Status.EVALUATION_ERROR:
+        smooth.load(answer.x)
+        detail = "; ".join([detail, *undefined_terms(problem)[:1]])
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -101,6 +106,7 @@ def solve_smooth(
         _objective=objective if solved else np.nan,
         **held,
         _warm_start=answer.multipliers,
+        _model=problem.model,
     )
 
 

@@ -25,6 +25,7 @@ from bcfl_opt.nlp.kkt import certify, coefficient_sizes
 from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.second_order import second_order
+from bcfl_opt.nlp.undefined import undefined_terms
 from bcfl_opt.solution import Quality, Status
 from bcfl_opt.threads import one_thread
 
@@ -277,7 +278,9 @@ def _judged(
         # Iterates that diverge without being feasible say nothing about the objective.
         status = Status.NUMERICAL_FAILURE if status is Status.UNBOUNDED else status
         place = certificate.where.get("primal", "")
-        if place and not certificate.primal <= TOLERANCE:
+        if status is Status.EVALUATION_ERROR:
+            detail = "; ".join([detail, *undefined_terms(read, outcome.x)[:1]])
+        elif place and not certificate.primal <= TOLERANCE:
             detail = f"{detail}; {place} is violated most, by {certificate.primal:.3g} of its size"
     solved = status is Status.SOLVED
     quality = Quality.NONE if not solved else Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL

@@ -17,6 +17,7 @@ from bcfl_opt.context import ConvexModel
 from bcfl_opt.convex.compiled import Compiled
 from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.iterates import iterates
 from bcfl_opt.convex.refinement import refine
 from bcfl_opt.convex.rules import broken_rules, first_ones
 from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, unknown_name
@@ -143,6 +144,7 @@ class _Outcome:
     certificate: Certificate | None
     iterations: int
     log: str
+    history: tuple[tuple[float, ...], ...] = ()
 
 
 def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
@@ -197,6 +199,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         iterations=outcome.iterations,
         log=outcome.log,
         provenance=provenance,
+        _history=tuple((k, problem.sense * (f + compiled.offset), *rest) for k, f, *rest in outcome.history),
         _objective=objective if solved else np.nan,
         _model=problem.model,
         **held,
@@ -224,7 +227,10 @@ def _attempts(
             z[: len(shift)] += shift
             certificate = dataclasses.replace(outcome.certificate, unscaled=program.unscaled(x, z))
             outcome = dataclasses.replace(outcome, certificate=certificate)
-        outcome = dataclasses.replace(outcome, x=x, z=z)
+        # What Clarabel calls its objective, in the programme's own units: without what the equalities fix.
+        constant = -float(shift @ program.b[: len(shift)])
+        rows = tuple(iterates(outcome.log, float(1.0 / (scaling.objective * scaling.point)), constant))
+        outcome = dataclasses.replace(outcome, x=x, z=z, history=rows)
         provenance["attempts"].append({"options": attempt, "status": outcome.status.name, "detail": outcome.detail})
         if best is None or outcome.status in FINAL:
             best = outcome

@@ -205,9 +205,10 @@ class Solution:
 
     @property
     def history(self) -> pd.DataFrame:
-        """IPOPT's iterates, also of a failed solve (see HISTORY_COLUMNS); the objective is in the user's own sense.
+        """The solver's iterates, also of a failed solve (see HISTORY_COLUMNS); the objective is in the user's own sense.
 
-        Empty where the solver does not tell.
+        Of the last run where there were several. IPOPT's infeasibilities are absolute, Clarabel's relative; barrier is the
+        parameter mu. Empty where nothing was iterated.
         """
         return pd.DataFrame(list(self._history), columns=list(HISTORY_COLUMNS)).astype({"iteration": int})
 

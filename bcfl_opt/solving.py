@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import sys
 import time
 from collections.abc import Mapping
@@ -57,6 +58,7 @@ def solve(
     ------
     InputError, ModelError, SolverMissingError : the model or an argument cannot be used as given.
     """
+    _check_arguments(options, warm_start, time_limit)
     if isinstance(model, ConvexModel) or _comes_from(model, "cvxpy"):
         solution = _solve_cvxpy(model, solver, options, warm_start, time_limit, tee)
     elif _comes_from(model, "pyomo"):
@@ -67,6 +69,17 @@ def solve(
             f"solve takes a Pyomo model, a CVXPY problem or a model of bcfl_opt.models, not {type(model).__name__}"
         )
     return solution.raise_if_failed() if raise_on_failure else solution
+
+
+def _check_arguments(options: Any, warm_start: Any, time_limit: Any) -> None:
+    if options is not None and not isinstance(options, Mapping):
+        raise InputError(f"options is a mapping from the solver's own names to values, not {type(options).__name__}")
+    if warm_start is not None and not isinstance(warm_start, Solution):
+        raise InputError(f"warm_start is a Solution of an earlier solve, not {type(warm_start).__name__}")
+    if time_limit is not None:
+        number = isinstance(time_limit, numbers.Real) and not isinstance(time_limit, bool)
+        if not number or not 0 < time_limit < float("inf"):
+            raise InputError(f"time_limit is a positive number of seconds, not {time_limit!r}")
 
 
 def _comes_from(model: Any, package: str) -> bool:

@@ -45,6 +45,11 @@ class Compiled:
                 bounds = list(_bounds(before, current, back))
         return cls(current, chain, inverse, bounds)
 
+    @property
+    def offset(self) -> float:
+        """The constant of the minimised objective, which the programme does not have."""
+        return float(self.inverse[-1]["offset"])
+
     def places(self, problem: cp.Problem) -> list[tuple[cp.Variable, int]]:
         """The user's variables that are columns of the programme as they are, and the first column of each."""
         starts, renewed = self.data["param_prob"].var_id_to_col, self.chain.compose_var_id_map()

@@ -179,12 +179,14 @@ def _solve_cvxpy(
     tee: bool,
 ) -> Solution:
     from bcfl_opt import conic
+    from bcfl_opt.convex.convex_problem import ConvexProblem, restore
 
     context = model.context if isinstance(model, ConvexModel) else None
     solver = choice("solver for a CVXPY model", solver or "clarabel", ("clarabel", "ipopt"))
     if context is not None and not len(context.clients):
         return _nobody(context, solver)
     streams = (sys.stdout,) if tee else ()
+    saved = ConvexProblem.of(model).saved(duals=True)
     solution = conic.solve_convex(
         model, solver=solver, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams
     )
@@ -194,6 +196,8 @@ def _solve_cvxpy(
             values = {name: _column(model, name) for name in CLIENT_VALUES}
         dropped = {limit: list(model.context.clients) for limit in SPEED_LIMITS if limit not in model.constraints}
         solution = _with_clients(solution, model.context, values, dropped)
+    if not solution.succeeded:
+        restore(saved)  # a solve that only the clients reject has set the values
     return solution
 
 

@@ -253,7 +253,9 @@ class Solution:
             lines.append(line)
         if self.certificate is not None:
             lines.append(f"  certificate  {self.certificate!r}")
-        effort = [f"{self.iterations} iterations"] if self.iterations is not None else []
+        saved = self.provenance.get("iterations_saved")
+        more = "" if saved is None else f" ({saved} saved by the warm start)"
+        effort = [f"{self.iterations} iterations{more}"] if self.iterations is not None else []
         if self.timing:
             effort.append(f"{sum(self.timing.values()):.3g} s")
         if effort:

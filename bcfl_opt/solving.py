@@ -101,8 +101,11 @@ def _solve_pyomo(
     from bcfl_opt.nlp.unbounded import direction
 
     previous = None if warm_start is None else warm_start._warm_start
-    if previous is not None and not isinstance(previous, Answer):
-        raise InputError("a Pyomo model starts from a previous solution of a Pyomo model; this one is of a CVXPY model")
+    if warm_start is not None and not isinstance(previous, Answer):
+        raise InputError(
+            f"a Pyomo model starts from a previous solution of a Pyomo model; this one is of {warm_start.problem} by "
+            f"{warm_start.solver}. Set the variables' values to start from a point alone."
+        )
     context: Context | None = getattr(model, "bcfl", None)
     name = context.problem if context else f"model {model.name}"
     if context is not None and not len(context.clients):

@@ -22,6 +22,7 @@ from pyomo.contrib.solver.common.util import NoOptimalSolutionError
 import bcfl_opt as bo
 from bcfl_opt import conic, ipopt
 from bcfl_opt.certificate import TOLERANCE, Certificate
+from bcfl_opt.models import problem1_cvxpy, problem1_pyomo
 from bcfl_opt.solution import HISTORY_COLUMNS
 
 # ---------------------------------------------------------------------------------- one small model, in both languages
@@ -494,6 +495,37 @@ def test_arguments_of_the_wrong_kind() -> None:
         bo.solve(None)  # type: ignore[arg-type]
     with pytest.raises(bo.InputError, match="unknown solver for a Pyomo model 'clarabel'"):
         bo.solve(Small().pyomo(), solver="clarabel")
+
+
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[4]], ids=str)
+def test_a_warm_start_starts_there_and_says_what_it_saved(way: Way) -> None:
+    game = a_game(20)
+    pyomo = isinstance(way, Pyomo)
+    build = problem1_pyomo.build if pyomo else problem1_cvxpy.build
+    cold = bo.solve(build(game, some_prices(game)), solver="ipopt").raise_if_failed()
+    prices = some_prices(game) * 1.001
+    warm, again = (bo.solve(build(game, prices), solver="ipopt", warm_start=start) for start in (cold, None))
+    assert warm.objective == pytest.approx(again.objective, rel=1e-8) and warm.iterations < again.iterations
+    assert warm.provenance["iterations_saved"] == cold.iterations - warm.iterations
+    assert f"({cold.iterations - warm.iterations} saved by the warm start)" in repr(warm)
+    assert warm.provenance["warm_start"] and not again.provenance["warm_start"]
+    failed = bo.solve(build(game, prices), solver="ipopt", options={"max_iter": 0})
+    assert not failed.succeeded
+    assert bo.solve(build(game, prices), solver="ipopt", warm_start=failed).succeeded  # a failure does no harm
+
+
+def test_a_warm_start_that_would_do_nothing_is_refused() -> None:
+    game = a_game(3)
+    model, problem = Small().pyomo(), Small().cvxpy()[0]
+    for start in (bo.best_response(game, some_prices(game)), bo.solve(Small().cvxpy()[0])):
+        with pytest.raises(bo.InputError, match="starts from a previous solution of a Pyomo model; this one is of"):
+            bo.solve(model, warm_start=start)
+    other = bo.solve(problem1_cvxpy.build(game, some_prices(game)))
+    with pytest.raises(bo.InputError, match="no variable of the same name to start from"):
+        bo.solve(problem, solver="ipopt", warm_start=other)
+    with pytest.raises(bo.InputError, match="cannot start from a previous solution"):
+        bo.solve(problem, warm_start=other)
+    assert bo.solve(problem, solver="ipopt", warm_start=bo.solve(Small().cvxpy()[0])).succeeded  # by name
 
 
 def test_streams_get_the_log_as_well() -> None:

@@ -19,7 +19,7 @@ from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, resto
 from bcfl_opt.convex.rules import DNLP, broken_rules, first_ones
 from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
 from bcfl_opt.convex.undefined import undefined_terms
-from bcfl_opt.errors import InputError, ModelError
+from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import Multipliers
@@ -112,7 +112,12 @@ def solve_smooth(
 
 def _set_start(problem: ConvexProblem, warm_start: Solution | None) -> None:
     """The previous solution's values; else the variables' own; else a point inside their bounds, 0 where there are none."""
-    previous = {} if warm_start is None else warm_start.variables
+    previous = warm_start.variables if warm_start is not None and warm_start.succeeded else {}
+    if previous and not set(previous) & set(problem.named_variables()):
+        raise InputError(
+            f"warm_start has {listing(previous)} and this problem {listing(problem.named_variables())}: no variable of the "
+            "same name to start from; name variables (cp.Variable(name=...)) to match them"
+        )
     for name, variable in problem.named_variables().items():
         if name in previous:
             value = np.asarray(previous[name], dtype=float)
@@ -156,7 +161,9 @@ def _attempts(
     convex = problem.problem.is_dcp()
     provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None)
     x, escapes = smooth.x, 0
-    multipliers = None if warm_start is None else _fitting(warm_start._warm_start, smooth)
+    multipliers = None
+    if warm_start is not None and warm_start.succeeded:
+        multipliers = _fitting(warm_start._warm_start, smooth)
     own: dict[str, Any] = {}
     scaling = None
     if problem.unit != 1.0:  # a game's model starts at a representative point, and its tolerances follow its units
@@ -221,6 +228,8 @@ def _attempts(
         if status in FINAL or (status is Status.ITERATION_LIMIT and "max_iter" in options):
             break
     assert best is not None
+    if warm_start is not None and isinstance(warm_start._warm_start, Multipliers) and warm_start.iterations is not None:
+        provenance["iterations_saved"] = warm_start.iterations - best.iterations
     return best
 
 

@@ -17,8 +17,10 @@ from bcfl_opt.context import ConvexModel
 from bcfl_opt.convex.compiled import Compiled
 from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.iterates import iterates
 from bcfl_opt.convex.refinement import refine
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
+from bcfl_opt.convex.rules import broken_rules, first_ones
+from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, unknown_name
 from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status
 from bcfl_opt.threads import one_thread
@@ -142,13 +144,14 @@ class _Outcome:
     certificate: Certificate | None
     iterations: int
     log: str
+    history: tuple[tuple[float, ...], ...] = ()
 
 
 def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
-    offenders = problem.offenders("is_dcp")
-    if offenders:
+    broken = broken_rules(problem)
+    if broken:
         raise ModelError(
-            f"Clarabel solves convex problems, and this is not known to be one by CVXPY's rules (DCP): {listing(offenders, 3)}. "
+            f"Clarabel solves convex problems, and this is not known to be one by CVXPY's rules (DCP): {first_ones(broken)}. "
             'Write it in a convex form, or solve for a local optimum with solver="ipopt".'
         )
     begin = time.perf_counter()
@@ -158,7 +161,7 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         raise ModelError("the problem's data hold NaN or infinite numbers; check constants and parameters")
     timing = {"compile": time.perf_counter() - begin}
 
-    names = _column_names(problem, compiled.data)
+    names = _column_names(problem, compiled)
     provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
     outcome = _attempts(program, options, time_limit, names, timing, provenance)
     duals = np.zeros(len(kept))
@@ -178,7 +181,9 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         if status is Status.SOLVED:
             held = problem.held(solution.duals)
     elif status is Status.INFEASIBLE:
-        detail = problem.conflict(_unpacked(compiled, "PrimalInfeasible", outcome.x, duals).duals.constraints)
+        detail = problem.conflict(_unpacked(compiled, "PrimalInfeasible", outcome.x, duals).duals)
+    elif status is Status.UNBOUNDED:
+        held = {"_direction": _direction(problem, compiled, outcome.x)}
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -194,7 +199,9 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
         iterations=outcome.iterations,
         log=outcome.log,
         provenance=provenance,
+        _history=tuple((k, problem.sense * (f + compiled.offset), *rest) for k, f, *rest in outcome.history),
         _objective=objective if solved else np.nan,
+        _model=problem.model,
         **held,
     )
 
@@ -220,7 +227,10 @@ def _attempts(
             z[: len(shift)] += shift
             certificate = dataclasses.replace(outcome.certificate, unscaled=program.unscaled(x, z))
             outcome = dataclasses.replace(outcome, certificate=certificate)
-        outcome = dataclasses.replace(outcome, x=x, z=z)
+        # What Clarabel calls its objective, in the programme's own units: without what the equalities fix.
+        constant = -float(shift @ program.b[: len(shift)])
+        rows = tuple(iterates(outcome.log, float(1.0 / (scaling.objective * scaling.point)), constant))
+        outcome = dataclasses.replace(outcome, x=x, z=z, history=rows)
         provenance["attempts"].append({"options": attempt, "status": outcome.status.name, "detail": outcome.detail})
         if best is None or outcome.status in FINAL:
             best = outcome
@@ -316,15 +326,20 @@ def _unpacked(compiled: Compiled, word: str, x: np.ndarray, z: np.ndarray) -> An
     return compiled.unpacked(word, x, z)
 
 
-def _column_names(problem: ConvexProblem, data: Mapping[str, Any]) -> Any:
-    starts = data["param_prob"].var_id_to_col
-    places = [(starts[variable.id], variable) for variable in problem.problem.variables() if variable.id in starts]
+def _column_names(problem: ConvexProblem, compiled: Compiled) -> Any:
+    places = compiled.places(problem.problem)
 
     def name(k: int) -> str:
-        found = ((v, k - start) for start, v in places if start <= k < start + v.size)
+        found = ((v, k - start) for v, start in places if start <= k < start + v.size)
         return next((problem.entry(v, entry) for v, entry in found), "an auxiliary variable of CVXPY")
 
     return name
+
+
+def _direction(problem: ConvexProblem, compiled: Compiled, ray: np.ndarray) -> dict[str, Any]:
+    """Variable -> its part of a ray, the largest of all being 1."""
+    parts = {variable.id: ray[start : start + variable.size] for variable, start in compiled.places(problem.problem)}
+    return problem.direction({key: part.tolist() for key, part in parts.items()})
 
 
 def _constant(problem: ConvexProblem, solver: str) -> Solution:

@@ -1,26 +1,26 @@
-"""Why is there no answer? Clients' own limits first, then conflicting constraints by name, then terms without a value."""
+"""Why is there no answer? Clients' own limits first, then rules, terms without a value, conflicts, and what runs away."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bcfl_opt.certificate import TOLERANCE
+from bcfl_opt.conflict import Conflict
 from bcfl_opt.context import Context, ConvexModel
-from bcfl_opt.errors import InputError
+from bcfl_opt.errors import BcflOptError, InputError
 from bcfl_opt.solution import Solution, Status
 
 if TYPE_CHECKING:
+    import cvxpy as cp
     from pyomo.core.base.block import BlockData
 
-    from bcfl_opt.nlp.program import Program
-
-#: Constraints a conflicting set is searched among, at most: every one of them costs a solve.
-CANDIDATES = 60
+#: Parts of a direction, and amounts of a relaxation, told one by one.
+SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -29,18 +29,26 @@ class Explanation:
 
     sentences : the explanation, most telling first.
     clients : reason by client id, for clients that can have no answer whatever the solver (theory 1.2, 5.1).
-    relaxation : constraint name -> the least violation, in the constraint's own units, that would make room for a point;
-        empty if there is room already, or if it was not looked for.
-    conflict : names of constraints that cannot hold together, none of which can be left out; bounds of variables count
-        as given.
-    undefined : terms that have no finite value at the model's present point, by constraint.
+    rules : of CVXPY problems, which sub-expression breaks which rule of disciplined convex programming.
+    undefined : terms that have no finite value or derivative at the model's present point (of a failed solve: where it
+        stopped), with constraint, client and point.
+    relaxation : constraint name -> violation, in the constraint's own units; the least ones that together make room for
+        a point, relative to the sizes of the constraints. Empty if there is room already, or if it was not looked for.
+    conflict : names of constraints and of variables' bounds ("x.upper") that cannot hold together, none of which can be
+        left out.
+    alone : its members -> how much each would have to give if the others stand (bounds of CVXPY variables have none).
+    direction : variable (with its index) -> its part of a direction along which the objective improves without limit,
+        the largest being 1; of the variables that matter.
     """
 
     sentences: tuple[str, ...]
     clients: pd.Series
+    rules: tuple[str, ...]
+    undefined: tuple[str, ...]
     relaxation: pd.Series
     conflict: tuple[str, ...]
-    undefined: tuple[str, ...]
+    alone: pd.Series
+    direction: pd.Series
 
     def __repr__(self) -> str:
         return "\n".join(self.sentences)
@@ -51,63 +59,78 @@ class Explanation:
         return "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
 
 
-def explain(subject: BlockData | ConvexModel | Solution) -> Explanation:
+def explain(subject: BlockData | ConvexModel | cp.Problem | Solution) -> Explanation:
     """Say why a model or a failed solve has no answer.
 
     Parameters
     ----------
-    subject : a Pyomo model, a model of :mod:`bcfl_opt.models`, or a Solution of one of them.
+    subject : a Pyomo model, a CVXPY problem, a model of :mod:`bcfl_opt.models`, or a Solution of one of them.
 
     Returns
     -------
-    Explanation: for a model of a game, every client's limits with what would mend them; for any Pyomo model, the least
-    violations that make room (an elastic relaxation: min sum of slacks, solved by IPOPT), an irreducible set of
-    conflicting constraints by name, and terms without a finite value at the model's present point.
+    Explanation: for a model of a game, every client's limits with what would mend them; for every model, broken rules
+    (CVXPY), terms without a value, the least violations that make room (an elastic relaxation), an irreducible set of
+    conflicting constraints by name with what each would have to give, or the direction in which the objective runs
+    away. A model is solved for that, and keeps its values.
 
     Raises
     ------
     InputError : ``subject`` is none of these.
     """
-    sentences: list[str] = []
+    solution = subject if isinstance(subject, Solution) else None
+    model = solution._model if solution is not None else subject
     context = _context(subject)
     clients = pd.Series(dict(context.excluded) if context else {}, dtype=object, name="reason")
     if context is not None:
         clients = _client_reasons(context)
-        sentences += [f"client {client!r} {reason}" for client, reason in clients.items()]
-    relaxation = pd.Series(dtype=float)
-    conflict: tuple[str, ...] = ()
-    undefined: tuple[str, ...] = ()
-    if isinstance(subject, Solution):
-        sentences.insert(0, subject.message)
-        model = subject._warm_start.program.model if subject._warm_start is not None else None
-        if subject.status is Status.SOLVED:
-            model = None
-    else:
-        model = subject
-    if isinstance(model, ConvexModel):
-        model = None
-    if model is not None:
-        undefined = _undefined(model)
-        sentences += list(undefined)
-        relaxation, conflict = _conflict(model)
-        if conflict:
-            sentences.append(f"these cannot hold together: {', '.join(conflict)}")
-        for name, amount in relaxation.items():
-            sentences.append(f"relaxing {name} by {amount:.6g} would make room for a point")
+    found = _Findings()
+    solved = solution is not None and solution.status is Status.SOLVED
+    if model is not None and not solved and (context is None or len(context.clients)):
+        found = _of_cvxpy(model, solution) if _is_cvxpy(model) else _of_pyomo(model, solution)
+    sentences = [] if solution is None else [solution.message]
+    sentences += [f"client {client!r} {reason}" for client, reason in clients.items()]
+    sentences += [*found.rules, *found.undefined, *_told(found.conflict, found.trouble), *_runs_away(found.direction)]
     if not sentences:
         sentences = ["nothing speaks against this model: every client has room and all constraints can hold together"]
-    return Explanation(tuple(sentences), clients, relaxation, conflict, undefined)
+    return Explanation(
+        tuple(sentences),
+        clients,
+        found.rules,
+        found.undefined,
+        pd.Series(dict(found.conflict.relaxation), dtype=float),
+        found.conflict.members,
+        pd.Series(dict(found.conflict.alone), dtype=float),
+        found.direction,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Findings:
+    """trouble : why a solve that has room for a point stopped without one."""
+
+    rules: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
+    conflict: Conflict = dataclasses.field(default_factory=Conflict)
+    direction: pd.Series = dataclasses.field(default_factory=lambda: pd.Series(dtype=float))
+    trouble: str = ""
+
+
+# ---------------------------------------------------------------------------------- the game's clients
+
+
+def _is_cvxpy(model: Any) -> bool:
+    return isinstance(model, ConvexModel) or any(k.__module__.split(".")[0] == "cvxpy" for k in type(model).__mro__)
 
 
 def _context(subject: Any) -> Context | None:
+    if isinstance(subject, Solution):
+        return _context(subject._model) if subject._model is not None else _of_table(subject)
     if isinstance(subject, ConvexModel):
         return subject.context
-    if isinstance(subject, Solution):
-        answer = subject._warm_start
-        return getattr(answer.program.model, "bcfl", None) if answer is not None else _of_table(subject)
-    if not any(kind.__module__.startswith("pyomo") for kind in type(subject).__mro__):
+    if not any(kind.__module__.split(".")[0] in ("pyomo", "cvxpy") for kind in type(subject).__mro__):
         raise InputError(
-            f"explain takes a Pyomo model, a model of bcfl_opt.models or a Solution, not {type(subject).__name__}"
+            "explain takes a Pyomo model, a CVXPY problem, a model of bcfl_opt.models or a Solution, not "
+            f"{type(subject).__name__}"
         )
     return getattr(subject, "bcfl", None)
 
@@ -134,83 +157,107 @@ def _client_reasons(context: Context) -> pd.Series:
     return pd.Series([reasons[client] for client in order], index=order, dtype=object, name="reason")
 
 
-# ---------------------------------------------------------------------------------- any Pyomo model
+# ---------------------------------------------------------------------------------- any model
 
 
-def _conflict(model: BlockData) -> tuple[pd.Series, tuple[str, ...]]:
-    """Least violations by constraint, and an irreducible conflicting set (deletion filter over the violated and binding)."""
-    from bcfl_opt.nlp.program import program
-
-    read = program(model)
-    names = [str(constraint.name) for constraint in read.constraints]
-    violation, weight = _elastic(read, range(len(names)))
-    if violation is None or not violation.max(initial=0.0) > 0:
-        return pd.Series(dtype=float), ()
-    relaxation = pd.Series({names[k]: float(violation[k]) for k in np.flatnonzero(violation > 0)}, dtype=float)
-    members = [k for k in range(len(names)) if weight[k] or violation[k] > 0]
-    if len(members) > CANDIDATES:
-        return relaxation, ()
-    for candidate in list(members):
-        rest = [k for k in members if k != candidate]
-        least, _ = _elastic(read, rest)
-        if least is not None and least.max(initial=0.0) > 0:
-            members = rest  # still in conflict without it
-    return relaxation, tuple(names[k] for k in members)
-
-
-def _elastic(read: Program, rows: Sequence[int]) -> tuple[np.ndarray | None, np.ndarray]:
-    """min sum of slacks s.t. these rows, each violated by its own slack at most, and the variables' bounds.
-
-    Returns the violation by row (0 within the tolerance) and whether the row's multiplier counts; None without an answer.
-    """
-    import pyomo.environ as pyo
-
+def _of_pyomo(model: BlockData, solution: Solution | None) -> _Findings:
+    from bcfl_opt.nlp.conflict import find_conflict
     from bcfl_opt.nlp.nonlinear import solve_program
-
-    m = pyo.ConcreteModel()
-    m.rows = pyo.Set(initialize=list(rows))
-    m.over = pyo.Var(m.rows, domain=pyo.NonNegativeReals, initialize=1.0)
-    m.under = pyo.Var(m.rows, domain=pyo.NonNegativeReals, initialize=1.0)
-    scale = {k: max(1.0, *(abs(b) for b in (read.lower[k], read.upper[k]) if np.isfinite(b))) for k in rows}
-
-    def relaxed(_: Any, k: int) -> Any:
-        _, body, _ = read.constraints[k].to_bounded_expression()
-        low = read.lower[k] if np.isfinite(read.lower[k]) else None
-        high = read.upper[k] if np.isfinite(read.upper[k]) else None
-        return (low, body + scale[k] * (m.under[k] - m.over[k]), high)
-
-    m.relaxed = pyo.Constraint(m.rows, rule=relaxed)
-    m.slack = pyo.Objective(expr=pyo.quicksum(m.over[k] + m.under[k] for k in m.rows))
-    answer = solve_program(m)
-    total = len(read.constraints)
-    weight = np.zeros(total, dtype=bool)
-    if answer.status is not Status.SOLVED:
-        return None, weight
-    found = {id(v): number for v, number in zip(answer.program.variables, answer.x.tolist(), strict=True)}
-    violation = np.zeros(total)
-    for k in rows:
-        slack = found.get(id(m.over[k]), 0.0) + found.get(id(m.under[k]), 0.0)
-        violation[k] = slack * scale[k] if slack > TOLERANCE else 0.0
-    prices: Mapping[Any, float] = dict(answer.shadow_prices().get("relaxed", {}))
-    for k, price in prices.items():
-        weight[k] = abs(price) > TOLERANCE
-    return violation, weight
-
-
-def _undefined(model: BlockData) -> tuple[str, ...]:
-    """Terms without a finite value at the model's present point: which constraint, which variables, at which values."""
     from bcfl_opt.nlp.program import program
+    from bcfl_opt.nlp.unbounded import direction
+    from bcfl_opt.nlp.undefined import undefined_terms
 
+    if solution is not None and solution.status is Status.UNBOUNDED:
+        return _Findings(direction=_flat(solution._direction))
+    answer = None if solution is None else solution._warm_start
     read = program(model)
-    x = read.start()
-    sentences = []
-    with np.errstate(all="ignore"):
-        for family in read.functions.families:
-            for k in np.flatnonzero(~np.isfinite(family.value(x)))[:5]:
-                row = int(family.rows[k])
-                place = f"constraint {read.constraints[row].name}" if row >= 0 else "the objective"
-                at = ", ".join(f"{read.variables[c].name} = {x[c]:.6g}" for c in family.columns[:, k])
-                sentences.append(
-                    f"{place} has a term without a finite value at {at}; start elsewhere or bound the variable"
-                )
-    return tuple(sentences)
+    undefined = tuple(undefined_terms(read, read.start() if answer is None else answer.x))
+    conflict = find_conflict(read)
+    if solution is not None or undefined or conflict.members or not conflict.decided:
+        return _Findings(undefined=undefined, conflict=conflict)
+    context = getattr(model, "bcfl", None)
+    answer = solve_program(model, unit=context.unit if isinstance(context, Context) else 1.0)
+    if answer.status is Status.UNBOUNDED:
+        return _Findings(direction=_flat(direction(answer.program, answer.x)))
+    return _Findings(trouble="" if answer.status is Status.SOLVED else f"{answer.status.value}: {answer.detail}")
+
+
+def _of_cvxpy(model: ConvexModel | cp.Problem, solution: Solution | None) -> _Findings:
+    from bcfl_opt.conic import solve_convex
+    from bcfl_opt.convex.conflict import find_conflict
+    from bcfl_opt.convex.convex_problem import ConvexProblem, restore
+    from bcfl_opt.convex.rules import DCP, DNLP, broken_rules
+    from bcfl_opt.convex.undefined import undefined_terms
+
+    if solution is not None and solution.status is Status.UNBOUNDED:
+        return _Findings(direction=_flat(solution._direction))
+    problem = ConvexProblem.of(model)
+    # What is not convex can still be solved by IPOPT: that rules are broken explains a refusal, not a failure.
+    by_ipopt = solution is not None and solution.solver == "ipopt"
+    rules = tuple(broken_rules(problem, DNLP if by_ipopt else DCP))
+    undefined = tuple(undefined_terms(problem))
+    impossible = problem.impossible()
+    if impossible:
+        return _Findings(rules, undefined, trouble=f"constraint {impossible} asks for an infinite value")
+    conflict = find_conflict(problem)
+    if solution is not None or rules or undefined or conflict.members or not conflict.decided:
+        return _Findings(rules, undefined, conflict)
+    saved = problem.saved(duals=True)
+    try:
+        again = solve_convex(model)
+    except BcflOptError as error:
+        return _Findings(trouble=str(error))
+    finally:
+        restore(saved)
+    if again.status is Status.UNBOUNDED:
+        return _Findings(direction=_flat(again._direction))
+    return _Findings(trouble="" if again.succeeded else again.message)
+
+
+def _flat(direction: Mapping[str, Any]) -> pd.Series:
+    """Entries of a direction by "x[index]", the largest first, without what moves a thousand times less."""
+    parts: dict[str, float] = {}
+    for name, values in direction.items():
+        if isinstance(values, pd.Series):
+            parts |= {f"{name}[{index}]": float(value) for index, value in values.items()}
+        elif np.ndim(values):
+            for place in np.ndindex(np.shape(values)):
+                parts[f"{name}[{', '.join(map(str, place))}]"] = float(values[place])
+        else:
+            parts[name] = float(values)
+    series = pd.Series({name: part for name, part in parts.items() if abs(part) > 1e-3}, dtype=float)
+    return series.sort_values(key=abs, ascending=False, kind="stable")
+
+
+def _told(conflict: Conflict, trouble: str) -> Iterator[str]:
+    """A conflict in words."""
+    if not conflict.decided:
+        yield "whether the constraints can hold together could not be decided from the model's present point"
+
+    def called(name: str) -> str:
+        text = conflict.texts.get(name)
+        return f"{name} ({text})" if text else name
+
+    if conflict.members:
+        yield f"these cannot hold together: {', '.join(map(called, conflict.members))}"
+    for name, amount in conflict.alone.items():
+        if math.isfinite(amount):
+            yield f"if the others stand, {name} has to give way by {amount:.6g}"
+        else:
+            yield f"if the others stand, {name} can give way as much as it likes and there is still no room"
+    parts = [f"{name} by {amount:.6g}" for name, amount in conflict.relaxation.items()]
+    if parts and list(conflict.relaxation) != list(conflict.alone)[:1]:
+        more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
+        yield f"the whole model has room for a point if these give way: {', '.join(parts[:SHOWN])}{more}"
+    if trouble:
+        yield trouble
+
+
+def _runs_away(direction: pd.Series) -> Iterator[str]:
+    if len(direction):
+        parts = [f"{name} {part:+.4g}" for name, part in direction.head(SHOWN).items()]
+        more = f" and {len(direction) - SHOWN} more" if len(direction) > SHOWN else ""
+        yield (
+            f"the objective improves without limit in this direction: {', '.join(parts)}{more}; bound these variables, or "
+            "look for a sign that is wrong or a constraint that is missing"
+        )

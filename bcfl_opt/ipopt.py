@@ -16,6 +16,7 @@ from bcfl_opt.errors import SolverMissingError
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Functions
+from bcfl_opt.nlp.unbounded import DIVERGED, runaway
 from bcfl_opt.provenance import record
 from bcfl_opt.solution import Status
 from bcfl_opt.threads import one_thread
@@ -35,9 +36,9 @@ DEFAULTS: dict[str, Any] = {
     "option_file_name": "",  # an ipopt.opt that lies in the working directory is none of our business
 }
 
-#: An objective below minus this at a feasible iterate is taken for unbounded; waiting for IPOPT to see it may take thousands
-#: of iterations.
-DIVERGED = 1e30
+#: The first iteration after which an objective that keeps improving is followed to see whether it has a limit; then after
+#: every doubling.
+FOLLOWED = 50
 
 #: IPOPT's return code -> status. Where the code leaves the matter open, the certificate decides (see solving.py).
 STATUSES = {
@@ -169,7 +170,7 @@ def run(
         if log or streams:
             settings.setdefault("output_file", str(path))
             settings.setdefault("file_print_level", level)
-        callbacks = _Callbacks(functions, _Tail(path, streams) if streams else None)
+        callbacks = _Callbacks(functions, presolved, (low, high), _Tail(path, streams) if streams else None)
         problem = cyipopt.Problem(
             n=len(x),
             m=len(presolved.kept),
@@ -193,9 +194,13 @@ def run(
     code = int(info["status"])
     message = info["status_msg"]
     message = message.decode() if isinstance(message, bytes) else str(message)
+    status = STATUSES.get(code, Status.UNKNOWN)
+    detail = f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else ""
+    if callbacks.diverged is not None:
+        x, status, detail = callbacks.diverged, Status.UNBOUNDED, f"beyond {DIVERGED:g} at a feasible point"
     return Outcome(
-        Status.UNBOUNDED if callbacks.diverged else STATUSES.get(code, Status.UNKNOWN),
-        f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else "",
+        status,
+        detail,
         np.asarray(x, dtype=float)[:n],
         presolved.restore(
             np.asarray(info["mult_g"], dtype=float),
@@ -260,14 +265,24 @@ class _WithIdleVariable:
 class _Callbacks:
     """cyipopt's protocol over :class:`~bcfl_opt.nlp.program.Functions`."""
 
-    def __init__(self, functions: Functions | _WithIdleVariable, tail: _Tail | None) -> None:
+    def __init__(
+        self,
+        functions: Functions | _WithIdleVariable,
+        presolved: Presolved,
+        bounds: tuple[np.ndarray, np.ndarray],
+        tail: _Tail | None,
+    ) -> None:
         self.objective: Callable[[np.ndarray], float] = functions.objective
-        self.gradient, self.constraints = functions.gradient, functions.constraints
-        self.jacobian, self.hessian = functions.jacobian, functions.hessian
+        self.constraints, self.jacobian, self.hessian = functions.constraints, functions.jacobian, functions.hessian
         self.iterations, self.tail = 0, tail
-        self.diverged = False
+        self.diverged: np.ndarray | None = None
         self.history: list[tuple[float, ...]] = []
-        self._functions = functions
+        self._functions, self._bounds, self._sides = functions, bounds, (presolved.lower, presolved.upper)
+        self._iterates: list[np.ndarray] = []  # the first, and the last
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        self._iterates[1:] = [x.copy()]
+        return self._functions.gradient(x)
 
     def jacobianstructure(self) -> tuple[np.ndarray, np.ndarray]:
         return self._functions.jacobian_rows, self._functions.jacobian_columns
@@ -291,10 +306,17 @@ class _Callbacks:
     ) -> bool:
         self.iterations = iteration
         self.history.append((iteration, objective, primal, dual, barrier, primal_length))
-        self.diverged = objective < -DIVERGED and primal <= 1e-6
+        if objective < -DIVERGED and primal <= 1e-6:
+            self.diverged = self._iterates[-1]
+        elif iteration >= FOLLOWED and (iteration // FOLLOWED).bit_count() == 1 and iteration % FOLLOWED == 0:
+            first = self.history[0][1]
+            if first - objective > 1e3 * abs(first):
+                self.diverged = runaway(
+                    self._functions, self._bounds, self._sides, self._iterates[-1], self._iterates[0]
+                )
         if self.tail is not None:
             self.tail.read()
-        return not self.diverged
+        return self.diverged is None
 
 
 class _Tail:

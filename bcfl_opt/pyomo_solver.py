@@ -13,7 +13,7 @@ from typing import Any
 from pyomo.common.collections import ComponentMap
 from pyomo.common.config import ConfigValue, document_configdict
 from pyomo.common.timing import HierarchicalTimer
-from pyomo.contrib.solver.common.base import Availability, SolverBase
+from pyomo.contrib.solver.common.base import Availability, LegacySolverWrapper, SolverBase
 from pyomo.contrib.solver.common.config import SolverConfig
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import Results, SolutionStatus, TerminationCondition
@@ -121,6 +121,13 @@ class NoAnswerLoader(SolutionLoader):
         raise NoReducedCostsError(f"{NoReducedCostsError.default_message} ({self._message})")
 
 
+class LeftAlone(NoAnswerLoader):
+    """Loads nothing, and does not complain when a caller tries on its own account."""
+
+    def load_import_suffixes(self, solution_id: Any = None) -> None:
+        pass
+
+
 def _chosen(items: Sequence[Any], numbers: Sequence[float], wanted: Sequence[Any] | None) -> Mapping[Any, float]:
     pairs = ComponentMap(zip(items, numbers, strict=True))
     if wanted is None:
@@ -128,16 +135,17 @@ def _chosen(items: Sequence[Any], numbers: Sequence[float], wanted: Sequence[Any
     return ComponentMap((item, pairs[item]) for item in wanted if item in pairs)
 
 
-@SolverFactory.register("bcfl_ipopt", doc="IPOPT through cyipopt, derivatives by CasADi; no executable, no ASL")
 class BcflIpopt(SolverBase):
     """IPOPT for any Pyomo model: ``pyo.SolverFactory("bcfl_ipopt").solve(model)``.
 
     A result is called optimal only if the residuals recomputed from the model and the point hold; IPOPT proves local
-    optimality, so Pyomo's word "optimal" means that here. ``results.extra_info`` carries ``iteration_count``,
-    ``certificate`` and ``quality``.
+    optimality, so Pyomo's word "optimal" means that here. ``results.extra_info`` carries ``iteration_count``, ``message``,
+    ``certificate``, ``quality``, ``provenance`` and ``history`` (rows of :data:`bcfl_opt.solution.HISTORY_COLUMNS`).
     """
 
     CONFIG = BcflIpoptConfig()
+    #: Is the last point of a failed solve loaded where the caller asked for loading, and not to raise?
+    _loads_failures = True
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("name", "bcfl_ipopt")
@@ -185,6 +193,8 @@ class BcflIpopt(SolverBase):
         results.extra_info.message = f"{answer.status.value}{': ' if answer.detail else ''}{answer.detail}"
         results.extra_info.quality = answer.quality.name
         results.extra_info.certificate = {} if answer.certificate is None else answer.certificate.residuals
+        results.extra_info.provenance = answer.provenance
+        results.extra_info.history = answer.history
         results.termination_condition = _CONDITIONS[answer.status]
         if not answer.program.variables:
             _without_variables(results, answer)
@@ -202,10 +212,13 @@ class BcflIpopt(SolverBase):
 
         if config.raise_exception_on_nonoptimal_result and results.solution_status is not SolutionStatus.optimal:
             raise NoOptimalSolutionError(f"{NoOptimalSolutionError.default_message} ({message})")
-        if config.load_solutions:
+        optimal = results.solution_status is SolutionStatus.optimal
+        if config.load_solutions and (optimal or self._loads_failures):
             if not held:
                 raise NoSolutionError(f"{NoSolutionError.default_message} ({message})")
             results.solution_loader.load_solution()
+        elif config.load_solutions:
+            results.solution_loader = LeftAlone(model, message)
         if answer.program.objective is not None and results.solution_status in (
             SolutionStatus.feasible,
             SolutionStatus.optimal,
@@ -216,6 +229,26 @@ class BcflIpopt(SolverBase):
         results.timing_info.update(dict(answer.timing))
         results.timing_info.wall_time = time.perf_counter() - begin
         return results
+
+
+class LegacyBcflIpopt(LegacySolverWrapper, BcflIpopt):
+    """What ``pyo.SolverFactory`` hands out: Pyomo's older interface, where a failed solve does not raise.
+
+    Its results say how it ended (``results.solver.termination_condition``, ``results.solver.termination_message``), and
+    the model keeps the values it had: there is no mistaking the last iterate of a failure for an answer.
+    """
+
+    _loads_failures = False
+
+    def _map_results(self, model: BlockData, results: Results) -> Any:
+        legacy_results, legacy_solution = super()._map_results(model, results)
+        legacy_results.solver.termination_message = results.extra_info.message
+        return legacy_results, legacy_solution
+
+
+SolverFactory.register("bcfl_ipopt", doc="IPOPT through cyipopt, derivatives by CasADi; no executable, no ASL")(
+    BcflIpopt, LegacyBcflIpopt
+)
 
 
 def _without_variables(results: Results, answer: Any) -> None:

@@ -179,6 +179,8 @@ class Solution:
     _shadow_prices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     _multipliers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     _warm_start: Any = None
+    _model: Any = None
+    _direction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.succeeded and not np.isfinite(self._objective):
@@ -215,9 +217,10 @@ class Solution:
 
     @property
     def history(self) -> pd.DataFrame:
-        """IPOPT's iterates, also of a failed solve (see HISTORY_COLUMNS); the objective is in the user's own sense.
+        """The solver's iterates, also of a failed solve (see HISTORY_COLUMNS); the objective is in the user's own sense.
 
-        Empty where the solver does not tell.
+        Of the last run where there were several. IPOPT's infeasibilities are absolute, Clarabel's relative; barrier is the
+        parameter mu. Empty where nothing was iterated.
         """
         return pd.DataFrame(list(self._history), columns=list(HISTORY_COLUMNS)).astype({"iteration": int})
 
@@ -262,7 +265,9 @@ class Solution:
             lines.append(line)
         if self.certificate is not None:
             lines.append(f"  certificate  {self.certificate!r}")
-        effort = [f"{self.iterations} iterations"] if self.iterations is not None else []
+        saved = self.provenance.get("iterations_saved")
+        more = "" if saved is None else f" ({saved} saved by the warm start)"
+        effort = [f"{self.iterations} iterations{more}"] if self.iterations is not None else []
         if self.timing:
             effort.append(f"{sum(self.timing.values()):.3g} s")
         if effort:

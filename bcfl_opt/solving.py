@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import sys
 import time
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ def solve(
     ------
     InputError, ModelError, SolverMissingError : the model or an argument cannot be used as given.
     """
+    _check_arguments(options, warm_start, time_limit)
     if isinstance(model, ConvexModel) or _comes_from(model, "cvxpy"):
         solution = _solve_cvxpy(model, solver, options, warm_start, time_limit, tee)
     elif _comes_from(model, "pyomo"):
@@ -69,6 +71,17 @@ def solve(
             f"solve takes a Pyomo model, a CVXPY problem or a model of bcfl_opt.models, not {type(model).__name__}"
         )
     return solution.raise_if_failed() if raise_on_failure else solution
+
+
+def _check_arguments(options: Any, warm_start: Any, time_limit: Any) -> None:
+    if options is not None and not isinstance(options, Mapping):
+        raise InputError(f"options is a mapping from the solver's own names to values, not {type(options).__name__}")
+    if warm_start is not None and not isinstance(warm_start, Solution):
+        raise InputError(f"warm_start is a Solution of an earlier solve, not {type(warm_start).__name__}")
+    if time_limit is not None:
+        number = isinstance(time_limit, numbers.Real) and not isinstance(time_limit, bool)
+        if not number or not 0 < time_limit < float("inf"):
+            raise InputError(f"time_limit is a positive number of seconds, not {time_limit!r}")
 
 
 def _comes_from(model: Any, package: str) -> bool:
@@ -87,10 +100,14 @@ def _solve_pyomo(
     finest: bool = False,
 ) -> Solution:
     from bcfl_opt.nlp.nonlinear import Answer, solve_program
+    from bcfl_opt.nlp.unbounded import direction
 
     previous = None if warm_start is None else warm_start._warm_start
-    if previous is not None and not isinstance(previous, Answer):
-        raise InputError("a Pyomo model starts from a previous solution of a Pyomo model; this one is of a CVXPY model")
+    if warm_start is not None and not isinstance(previous, Answer):
+        raise InputError(
+            f"a Pyomo model starts from a previous solution of a Pyomo model; this one is of {warm_start.problem} by "
+            f"{warm_start.solver}. Set the variables' values to start from a point alone."
+        )
     context: Context | None = getattr(model, "bcfl", None)
     name = context.problem if context else f"model {model.name}"
     if context is not None and not len(context.clients):
@@ -127,6 +144,8 @@ def _solve_pyomo(
         _shadow_prices=answer.shadow_prices() if solved else {},
         _multipliers=answer.raw_multipliers() if solved else {},
         _warm_start=answer,
+        _model=model,
+        _direction=direction(answer.program, answer.x) if answer.status is Status.UNBOUNDED else {},
     )
     if context is not None:
         values = answer.client_values(context) if solved else None
@@ -165,12 +184,14 @@ def _solve_cvxpy(
     tee: bool,
 ) -> Solution:
     from bcfl_opt import conic
+    from bcfl_opt.convex.convex_problem import ConvexProblem, restore
 
     context = model.context if isinstance(model, ConvexModel) else None
     solver = choice("solver for a CVXPY model", solver or "clarabel", ("clarabel", "ipopt"))
     if context is not None and not len(context.clients):
         return _nobody(context, solver)
     streams = (sys.stdout,) if tee else ()
+    saved = ConvexProblem.of(model).saved(duals=True)
     solution = conic.solve_convex(
         model, solver=solver, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams
     )
@@ -180,6 +201,8 @@ def _solve_cvxpy(
             values = {name: _column(model, name) for name in (*CLIENT_VALUES, *model.context.columns.values())}
         dropped = {limit: list(model.context.clients) for limit in SPEED_LIMITS if limit not in model.constraints}
         solution = _with_clients(solution, model.context, values, dropped)
+    if not solution.succeeded:
+        restore(saved)  # a solve that only the clients reject has set the values
     return solution
 
 

@@ -65,6 +65,26 @@ def test_a_cap_far_beyond_the_energy_is_spent(problem: object) -> None:
         assert found == pytest.approx(exhausted_prices(c, zero_utility=problem is problem3_pyomo), rel=1e-6)
 
 
+def test_a_payment_of_a_twenty_millionth_of_another_is_still_the_clients_own_answer() -> None:
+    # R_t = 295 against a mining payment of rho psi^3 / s^2 = 1.24e-5: to a millionth of the whole, any t is optimal; the
+    # client's own answer is one t.
+    frame = pd.DataFrame({"mu": [18.367201899178664], "rho": [0.006842922234275801]}, index=["c0"])
+    game = bo.Game(
+        frame,
+        mining_cycles=0.6450665259348879,
+        deadline=12.538343539112509,
+        cost_weight=0.01,
+        mining_cap=5.0,
+        reward_budget=300.0,
+        target=10.0,
+    )
+    solution = bo.solve(problem3_pyomo.build(game, budgets="exhausted")).raise_if_failed()
+    ((_, c),) = clients_of(game)
+    assert solution.clients is not None and solution.clients.loc["c0", "training_time"] == pytest.approx(
+        math.sqrt(c.rho * c.mu**3 / c.training_cap), rel=1e-7
+    )
+
+
 # ---------------------------------------------------------------------------------- the references
 
 

@@ -154,4 +154,7 @@ def least_times(game: bo.Game, prices: pd.DataFrame) -> tuple[float, float]:
 def test_an_owner_that_ends_rounds_early_is_told_that_clients_would_not() -> None:
     c = own_deadlines(a_game())
     c.context = dataclasses.replace(c.context, follower_optimal=True)
+    before = {name: variable.value.tolist() for name, variable in c.variables.items()}
     assert bo.solve(c).status is bo.Status.FOLLOWER_NOT_OPTIMAL
+    assert {name: variable.value.tolist() for name, variable in c.variables.items()} == before
+    assert all(constraint.dual_value is None for constraint in c.constraints.values())

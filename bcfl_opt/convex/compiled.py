@@ -45,6 +45,25 @@ class Compiled:
                 bounds = list(_bounds(before, current, back))
         return cls(current, chain, inverse, bounds)
 
+    @property
+    def offset(self) -> float:
+        """The constant of the minimised objective, which the programme does not have."""
+        return float(self.inverse[-1]["offset"])
+
+    def places(self, problem: cp.Problem) -> list[tuple[cp.Variable, int]]:
+        """The user's variables that are columns of the programme as they are, and the first column of each."""
+        starts, renewed = self.data["param_prob"].var_id_to_col, self.chain.compose_var_id_map()
+        found = []
+        for variable in problem.variables():
+            column = starts.get(renewed.get(variable.id, [variable.id])[0])
+            shorter = variable.sparse_idx is not None or any(
+                variable.attributes[name]
+                for name in ("symmetric", "PSD", "NSD", "diag", "complex", "hermitian", "imag")
+            )
+            if column is not None and not shorter:
+                found.append((variable, int(column)))
+        return found
+
     def unpacked(self, word: str, x: np.ndarray, z: np.ndarray) -> SimpleNamespace:
         """The user's variables by id (``primal_vars``) and multipliers (``duals``), whatever word Clarabel ended with."""
         solution: Any = SimpleNamespace(status=word, x=x, z=z, obj_val=0.0, solve_time=0.0, iterations=0)

@@ -43,10 +43,12 @@ class Duals:
 class ConvexProblem:
     """A CVXPY problem with names.
 
-    problem : of the constraints that have entries. title : how to call it. constraints, checks : by name. clients : the
-    labels of vectors of that length, if the problem knows any. unit : what counts as small in it (1: unknown scale).
+    model : what the user gave. problem : of its constraints that have entries. title : how to call it.
+    constraints, checks : by name. clients : the labels of vectors of that length, if the problem knows any.
+    unit : what counts as small in it (1: unknown scale).
     """
 
+    model: ConvexModel | cp.Problem
     problem: cp.Problem
     title: str
     constraints: Mapping[str, Constraint]
@@ -79,18 +81,12 @@ class ConvexProblem:
                 raise InputError(f"parameter {parameter.name()!r} has no value; set its .value before solving")
         if problem.is_mixed_integer():
             raise ModelError("integer and boolean variables cannot be solved here; relax them")
-        return cls(problem, title, constraints, checks, clients, unit)
+        return cls(model, problem, title, constraints, checks, clients, unit)
 
     @property
     def sense(self) -> int:
         """+1 where the user minimises, -1 where they maximise."""
         return -1 if isinstance(self.problem.objective, cp.Maximize) else 1
-
-    def offenders(self, rule: str) -> list[str]:
-        """Parts that break a rule of CVXPY ("is_dcp", "is_dnlp"), by name."""
-        found = [] if getattr(self.problem.objective, rule)() else [f"the objective, {self.problem.objective}"]
-        broken = ((name, c) for name, c in self.constraints.items() if not getattr(c, rule)())
-        return found + [f"constraint {name!r}, {c}" for name, c in broken]
 
     def impossible(self) -> str:
         """Name of a constraint that no number satisfies because its constant side is infinite; "" if there is none."""
@@ -103,7 +99,7 @@ class ConvexProblem:
                     bad = [np.isinf(side) for side in (low, high) if side is not None]
                 for where in bad:
                     if where.any():
-                        return f"{name}{self._at(int(np.flatnonzero(np.broadcast_to(where, constraint.shape))[0]), constraint)}"
+                        return f"{name}{self.place(int(np.flatnonzero(np.broadcast_to(where, constraint.shape))[0]), constraint)}"
         return ""
 
     # ------------------------------------------------------------------ values
@@ -116,9 +112,12 @@ class ConvexProblem:
         """Name -> value of every variable; vectors over the clients as Series."""
         return {name: self._labelled(variable.value) for name, variable in self.named_variables().items()}
 
-    def saved(self) -> list[tuple[cp.Variable, Any]]:
-        """The variables with their present values, for :func:`restore`."""
-        return [(variable, variable.value) for variable in self.problem.variables()]
+    def saved(self, *, duals: bool = False) -> list[tuple[cp.Variable, Any]]:
+        """The variables (and the constraints' dual variables) with their present values, for :func:`restore`."""
+        variables = list(self.problem.variables())
+        if duals:
+            variables += [dual for constraint in self.problem.constraints for dual in constraint.dual_variables]
+        return [(variable, variable.value) for variable in variables]
 
     def _labelled(self, value: Any) -> Any:
         if isinstance(value, list):  # a cone's multipliers, one by argument
@@ -130,7 +129,7 @@ class ConvexProblem:
             return pd.Series(array, index=self.clients)
         return array
 
-    def _at(self, k: int, part: Any) -> str:
+    def place(self, k: int, part: Any) -> str:
         """Where the k-th entry of a part is: "['client-3']", "[4]", or "" for a scalar."""
         if self._of_clients(part):
             assert self.clients is not None
@@ -142,7 +141,7 @@ class ConvexProblem:
 
     def entry(self, variable: cp.Variable, k: int) -> str:
         """Name of a variable's k-th entry."""
-        return f"{variable.name()}{self._at(k, variable)}"
+        return f"{variable.name()}{self.place(k, variable)}"
 
     def worst_violation(self, constraints: Mapping[str, Constraint]) -> tuple[float, str]:
         """Largest violation at the present values, relative to the size of the constraint's terms; and where.
@@ -157,13 +156,24 @@ class ConvexProblem:
                 relative = np.where(np.isnan(relative), np.inf, relative)
                 if relative.max() > worst:
                     k = int(relative.argmax())
-                    worst, where = float(relative[k]), f"{name}{self._at(k, constraint)}"
+                    worst, where = float(relative[k]), f"{name}{self.place(k, constraint)}"
         return worst, where
 
     def largest_residual(self) -> float:
         """Largest violation of a constraint at the present values, in its own units; cones as well."""
-        residuals = (np.asarray(constraint.residual) for constraint in self.constraints.values() if constraint.size)
+        with np.errstate(all="ignore"):  # CVXPY divides by a norm of 0
+            residuals = [np.asarray(c.residual) for c in self.constraints.values() if c.size]
         return max((float(np.max(residual, initial=0.0)) for residual in residuals), default=0.0)
+
+    def direction(self, parts: Mapping[int, Any]) -> dict[str, Any]:
+        """Variable name -> its part of a direction (given by variable id), the largest of all being 1."""
+        arrays = {key: np.asarray(part, dtype=float) for key, part in parts.items()}
+        largest = max((float(np.abs(part).max(initial=0.0)) for part in arrays.values()), default=0.0)
+        return {
+            name: self._labelled((arrays[variable.id] / largest).reshape(variable.shape, order="F"))
+            for name, variable in self.named_variables().items()
+            if largest > 0 and variable.id in arrays
+        }
 
     # ------------------------------------------------------------------ duals
 
@@ -220,25 +230,31 @@ class ConvexProblem:
                 if values is not None:
                     yield f"{name}.{side}", sign, values
 
-    def conflict(self, duals: Mapping[int, Any]) -> str:
+    def conflict(self, duals: Duals) -> str:
         """Which constraints a proof of infeasibility needs: its multipliers, in CVXPY's convention, say so.
 
         Where clients are in conflict each on its own account, the one that weighs most stands for them.
         """
         weights = {
-            name: np.abs(np.broadcast_to(np.asarray(duals.get(c.id, 0.0), dtype=float).ravel(order="F"), (c.size,)))
+            name: np.abs(
+                np.broadcast_to(np.asarray(duals.constraints.get(c.id, 0.0), dtype=float).ravel(order="F"), (c.size,))
+            )
             for name, c in self.constraints.items()
             if c.size
         }
+        parts: dict[str, Any] = dict(self.constraints)
+        for name, _, values in self._bounds(duals):
+            weights.setdefault(name, values.ravel(order="F"))
+            parts.setdefault(name, values)
         least = 1e-3 * max((float(weight.max()) for weight in weights.values()), default=0.0)
-        by_client = {n: w for n, w in weights.items() if self._of_clients(self.constraints[n])}
+        by_client = {n: w for n, w in weights.items() if self._of_clients(parts[n])}
         loads = sum(by_client.values(), np.zeros(0 if self.clients is None else len(self.clients)))
         heaviest, others = (int(loads.argmax()), int(np.count_nonzero(loads > least)) - 1) if by_client else (0, 0)
         found = []
         for name, weight in weights.items():
             k = heaviest if name in by_client else int(weight.argmax())
             if weight[k] > least:
-                found.append(f"{name}{self._at(k, self.constraints[name])}")
+                found.append(f"{name}{self.place(k, parts[name])}")
         more = f" (and {others} more client{'s' if others > 1 else ''})" if others > 0 else ""
         return f"in conflict: {', '.join(found)}{more}" if found else ""
 

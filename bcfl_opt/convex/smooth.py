@@ -16,7 +16,9 @@ import numpy as np
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
+from bcfl_opt.convex.rules import DNLP, broken_rules, first_ones
 from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
+from bcfl_opt.convex.undefined import undefined_terms
 from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
@@ -58,11 +60,9 @@ def solve_smooth(
     bounds = expression_bounds(problem)
     rows += [(f"{variable.name()}.{side}", row, row) for variable, side, row in bounds]
     twin = cp.Problem(problem.problem.objective, [row for _, _, row in rows])
-    offenders = dataclasses.replace(problem, problem=twin).offenders("is_dnlp")
-    if offenders:
-        raise ModelError(
-            f"IPOPT needs smooth expressions, by CVXPY's rules (DNLP), and these are not: {listing(offenders, 3)}"
-        )
+    broken = broken_rules(problem, DNLP)
+    if broken:
+        raise ModelError(f"IPOPT needs smooth expressions, by CVXPY's rules (DNLP): {first_ones(broken)}")
     begin = time.perf_counter()
     saved = problem.saved()
     try:
@@ -82,6 +82,11 @@ def solve_smooth(
         objective = float(problem.problem.objective.value)
         if status is Status.SOLVED:
             held = problem.held(smooth.duals(answer.multipliers))
+    elif status is Status.UNBOUNDED:
+        held = {"_direction": smooth.direction(problem, answer.x - smooth.x)}
+    elif status is Status.EVALUATION_ERROR:
+        smooth.load(answer.x)
+        detail = "; ".join([detail, *undefined_terms(problem)[:1]])
     solved = status is Status.SOLVED
     if not solved:
         restore(saved)
@@ -101,12 +106,18 @@ def solve_smooth(
         _objective=objective if solved else np.nan,
         **held,
         _warm_start=answer.multipliers,
+        _model=problem.model,
     )
 
 
 def _set_start(problem: ConvexProblem, warm_start: Solution | None) -> None:
     """The previous solution's values; else the variables' own; else a point inside their bounds, 0 where there are none."""
-    previous = {} if warm_start is None else warm_start.variables
+    previous = warm_start.variables if warm_start is not None and warm_start.succeeded else {}
+    if previous and not set(previous) & set(problem.named_variables()):
+        raise InputError(
+            f"warm_start has {listing(previous)} and this problem {listing(problem.named_variables())}: no variable of the "
+            "same name to start from; name variables (cp.Variable(name=...)) to match them"
+        )
     for name, variable in problem.named_variables().items():
         if name in previous:
             value = np.asarray(previous[name], dtype=float)
@@ -150,7 +161,9 @@ def _attempts(
     convex = problem.problem.is_dcp()
     provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None)
     x, escapes = smooth.x, 0
-    multipliers = None if warm_start is None else _fitting(warm_start._warm_start, smooth)
+    multipliers = None
+    if warm_start is not None and warm_start.succeeded:
+        multipliers = _fitting(warm_start._warm_start, smooth)
     own: dict[str, Any] = {}
     scaling = None
     if problem.unit != 1.0:  # a game's model starts at a representative point, and its tolerances follow its units
@@ -215,6 +228,8 @@ def _attempts(
         if status in FINAL or (status is Status.ITERATION_LIMIT and "max_iter" in options):
             break
     assert best is not None
+    if warm_start is not None and isinstance(warm_start._warm_start, Multipliers) and warm_start.iterations is not None:
+        provenance["iterations_saved"] = warm_start.iterations - best.iterations
     return best
 
 

@@ -154,6 +154,11 @@ class _Functions:
         )
 
 
+def _shorter(variable: cp.Variable) -> bool:
+    """Does IPOPT see fewer entries of it than the user?"""
+    return bool(variable.sparse_idx is not None or variable.attributes["symmetric"] or variable.attributes["diag"])
+
+
 class _Named(Sequence[Any]):
     """Names of rows or columns, as things with a name, made when asked for."""
 
@@ -216,7 +221,7 @@ class SmoothProgram:
             first += int(constraint.size)
         mine = {variable.id: variable.name() for variable in twin.variables()}
         columns = [(mine.get(v.id, "an auxiliary variable of CVXPY"), int(v.size)) for v in bounds.main_var]
-        renewed = next((step[0] for step in inverse if isinstance(step, tuple) and step), {})
+        renewed: dict[int, cp.Variable] = next((step[0] for step in inverse if isinstance(step, tuple) and step), {})
         own = {renewed.get(variable.id, variable).id: variable for variable in twin.variables()}
         starts = np.cumsum([0, *(size for _, size in columns)]).tolist()
         variables = [(own[v.id], start) for v, start in zip(bounds.main_var, starts, strict=False) if v.id in own]
@@ -254,6 +259,10 @@ class SmoothProgram:
         for variable in self.problem.variables():
             variable.save_value(solution.primal_vars[variable.id])
 
+    def direction(self, problem: ConvexProblem, move: np.ndarray) -> dict[str, Any]:
+        """Variable name -> its part of a move of all columns."""
+        return problem.direction({v.id: move[first : first + v.size] for v, first in self.variables if not _shorter(v)})
+
     def duals(self, multipliers: Multipliers) -> Duals:
         """In CVXPY's convention. IPOPT's g is lhs - rhs for ==, and rhs - lhs >= 0 for <=."""
         constraints = {}
@@ -266,7 +275,7 @@ class SmoothProgram:
             ("upper", self.program.x_upper, multipliers.x_upper),
         ):
             for variable, first in self.variables:
-                if variable.attributes["symmetric"] or variable.sparse_idx is not None or variable.attributes["diag"]:
+                if _shorter(variable):
                     continue  # IPOPT sees fewer entries than the user: whose price is it?
                 part = slice(first, first + variable.size)
                 if np.isfinite(bounds[part]).any():

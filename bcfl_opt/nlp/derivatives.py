@@ -47,7 +47,7 @@ _CONDITIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 #: A shape's operators as numpy's, one by one.
-_DIRECT: dict[str, Callable[..., Any]] = {
+OPERATIONS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(np, name)
         for name in ("exp", "log", "log10", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "abs")
@@ -193,7 +193,7 @@ def _as_written(shape: Shape) -> ArrayFunction:
             elif name == "number":
                 work.append(arguments[0])
             else:
-                work.append(_DIRECT[name](*[work[a] for a in arguments]))
+                work.append(OPERATIONS[name](*[work[a] for a in arguments]))
         return np.atleast_2d(work[-1])
 
     return evaluate

@@ -25,6 +25,7 @@ from bcfl_opt.nlp.kkt import certify, coefficient_sizes
 from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.second_order import second_order
+from bcfl_opt.nlp.undefined import undefined_terms
 from bcfl_opt.solution import Quality, Status
 from bcfl_opt.threads import one_thread
 
@@ -159,7 +160,7 @@ def solve_program(
         x, multipliers = _from_previous(warm_start, read, x)
     convex = is_convex(read, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
-    attempts = _attempts(reduced, x, unit, convex, 1e-15 if finest else 1e-12)
+    attempts = _attempts(reduced, x, unit, convex, finest)
     escapes = 0
     tried: list[Any] = []
     while attempts:
@@ -209,7 +210,7 @@ def solve_program(
 
 
 def _attempts(
-    reduced: Presolved, x: np.ndarray, unit: float, convex: bool, finest: float
+    reduced: Presolved, x: np.ndarray, unit: float, convex: bool, finest: bool
 ) -> list[tuple[dict[str, Any], ipopt.Scaling | None]]:
     """Options and scalings to try, in order.
 
@@ -250,9 +251,12 @@ def _raised(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:
     return ipopt.Scaling(float(factor[-1]), np.ones(len(x)), factor[:-1])
 
 
-def _tight(unit: float, finest: float) -> dict[str, Any]:
-    """Tolerances of a millionth of ``unit``, ``finest`` at least; a solve that stalls just above them may stop."""
-    tolerance = float(np.clip(1e-6 * unit, finest, 1e-9))
+def _tight(unit: float, finest: bool) -> dict[str, Any]:
+    """Tolerances of a millionth of ``unit``; a solve that stalls just above them may stop.
+
+    finest : for a client whose pay is a millionth of the whole, which still must be exact to a millionth.
+    """
+    tolerance = float(np.clip(1e-11 * unit, 1e-18, 1e-15) if finest else np.clip(1e-6 * unit, 1e-12, 1e-9))
     options: dict[str, Any] = dict.fromkeys(("tol", "compl_inf_tol", "constr_viol_tol"), tolerance)
     return options | dict.fromkeys(("acceptable_tol", "acceptable_compl_inf_tol"), 1e-9) | {"acceptable_iter": 15}
 
@@ -277,7 +281,9 @@ def _judged(
         # Iterates that diverge without being feasible say nothing about the objective.
         status = Status.NUMERICAL_FAILURE if status is Status.UNBOUNDED else status
         place = certificate.where.get("primal", "")
-        if place and not certificate.primal <= TOLERANCE:
+        if status is Status.EVALUATION_ERROR:
+            detail = "; ".join([detail, *undefined_terms(read, outcome.x)[:1]])
+        elif place and not certificate.primal <= TOLERANCE:
             detail = f"{detail}; {place} is violated most, by {certificate.primal:.3g} of its size"
     solved = status is Status.SOLVED
     quality = Quality.NONE if not solved else Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL

@@ -1,0 +1,214 @@
+"""Which constraints of a CVXPY problem cannot hold together, and how much would each have to give?
+
+Elastic problem: minimise the sum of slacks s.t. constraints, entry by entry, some of which may be violated by their own
+slack. Its optimum is 0 exactly where they can hold together: proven by Clarabel where the problem is convex, as local as
+IPOPT's answers where it is not. Bounds of variables (``bounds=``, ``nonneg=True``) always hold; those whose multipliers
+take part are named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import cvxpy as cp
+import numpy as np
+from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, PowCone3D, PowConeND, Zero
+from cvxpy.constraints.constraint import Constraint
+
+from bcfl_opt.certificate import TOLERANCE
+from bcfl_opt.conflict import Conflict, irreducible
+from bcfl_opt.convex.convex_problem import ConvexProblem, restore
+from bcfl_opt.convex.rules import shortened, shown
+from bcfl_opt.errors import BcflOptError
+from bcfl_opt.solution import Solution
+
+#: A multiplier above this share of a slack's cost (1) means that the constraint takes part.
+PART = 1e-6
+#: Kinds of constraints that are taken entry by entry; a cone is one.
+BY_ENTRY = (Inequality, Equality, NonNeg, NonPos, Zero)
+
+
+class Entry(NamedTuple):
+    """A constraint's entry, in column order; -1 is a cone as a whole."""
+
+    constraint: str
+    place: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Least:
+    """violation : by entry, in its own units, where it is any. part : soft entries that take part. bounds : names of the
+    variables' bounds that do."""
+
+    violation: dict[Entry, float]
+    part: list[Entry]
+    bounds: tuple[str, ...]
+
+
+def find_conflict(problem: ConvexProblem) -> Conflict:
+    """The least violations that make room, an irreducible conflict, and what each of its members would have to give.
+
+    The variables keep their values.
+    """
+    saved = problem.saved()
+    try:
+        return _Elastic(problem).conflict()
+    finally:
+        restore(saved)
+
+
+class _Elastic:
+    """Elastic problems over the constraints of one problem."""
+
+    def __init__(self, problem: ConvexProblem) -> None:
+        self.problem = problem
+        self.constraints = {name: c for name, c in problem.constraints.items() if c.size}
+        self.solver = "clarabel" if all(c.is_dcp() for c in self.constraints.values()) else "ipopt"
+        self.sizes = {name: _sizes(c) for name, c in self.constraints.items() if isinstance(c, BY_ENTRY)}
+
+    def name(self, entry: Entry) -> str:
+        constraint = self.constraints[entry.constraint]
+        return entry.constraint + ("" if entry.place < 0 else self.problem.place(entry.place, constraint))
+
+    def conflict(self) -> Conflict:
+        entries = [
+            Entry(name, k)
+            for name, c in self.constraints.items()
+            for k in (range(c.size) if isinstance(c, BY_ENTRY) else (-1,))
+        ]
+        least = self.least(entries, ())
+        if least is None:
+            return Conflict(decided=False)
+        if not least.violation:
+            return Conflict()
+
+        def conflicting(some: Sequence[Entry]) -> list[Entry] | None:
+            found = self.least(some, ())
+            return found.part if found is not None and found.violation else None
+
+        members = irreducible(least.part, conflicting)
+        last = self.least(members, ())
+        alone = {}
+        for entry in members:
+            found = self.least([entry], [other for other in members if other != entry])
+            alone[self.name(entry)] = float("nan") if found is None else found.violation.get(entry, 0.0)
+        names = [*alone, *(last.bounds if last is not None else ())]
+        involved = [*members, *least.violation]
+        texts = {self.name(entry): _text(self.constraints[entry.constraint]) for entry in involved}
+        relaxation = {self.name(entry): amount for entry, amount in least.violation.items()}
+        return Conflict(relaxation, tuple(names), alone, texts)
+
+    def least(self, soft: Iterable[Entry], hard: Iterable[Entry]) -> Least | None:
+        """The least violation of the soft entries where the hard ones hold; None if there is no answer."""
+        grouped: dict[str, tuple[list[int], list[int]]] = {}
+        for group, entries in ((0, soft), (1, hard)):
+            for entry in entries:
+                grouped.setdefault(entry.constraint, ([], []))[group].append(entry.place)
+        constraints: dict[str, Constraint] = {}
+        slacks: dict[str, tuple[list[int], cp.Variable]] = {}
+        for name, (loose, tight) in grouped.items():
+            constraint = self.constraints[name]
+            if tight:
+                for k, row in enumerate(_entries(constraint, tight, 0.0)):
+                    constraints[f"{name} hard {k}"] = row
+            if loose:
+                slack = cp.Variable(len(loose), nonneg=True, value=np.ones(len(loose)))
+                slacks[name] = loose, slack
+                size = self.sizes[name][loose] if name in self.sizes else np.ones(1)
+                for k, row in enumerate(_entries(constraint, loose, cp.multiply(size, slack))):
+                    constraints[f"{name} soft {k}"] = row
+        total = sum(cp.sum(slack) for _, slack in slacks.values())
+        rows = [constraint.set_label(name) for name, constraint in constraints.items()]
+        solution = self.solved(cp.Problem(cp.Minimize(total), rows))
+        if solution is None:
+            return None
+        violation, part = {}, []
+        for name, (loose, slack) in slacks.items():
+            sizes = self.sizes[name][loose] if name in self.sizes else np.ones(1)
+            weight = sizes * np.max(
+                [_weight(y, len(loose)) for key, y in solution.multipliers.items() if key.startswith(f"{name} soft ")],
+                axis=0,
+                initial=0.0,
+            )
+            for k, (place, amount) in enumerate(zip(loose, np.ravel(slack.value), strict=True)):
+                if amount > TOLERANCE:
+                    violation[Entry(name, place)] = float(amount * sizes[k])
+                if amount > TOLERANCE or weight[k] > PART:
+                    part.append(Entry(name, place))
+        own = {f"{name}.{side}" for name in self.problem.named_variables() for side in ("lower", "upper")}
+        bounds = tuple(
+            f"{name}{self.problem.place(int(k), self.problem.named_variables()[name.rpartition('.')[0]])}"
+            for name, price in solution.shadow_prices.items()
+            if name in own
+            for k in np.flatnonzero(np.abs(np.ravel(price, order="F")) > PART)
+        )
+        return Least(violation, part, bounds)
+
+    def solved(self, problem: cp.Problem) -> Solution | None:
+        from bcfl_opt.conic import solve_convex
+
+        try:
+            solution = solve_convex(problem, solver=self.solver)
+        except BcflOptError:
+            return None
+        return solution if solution.succeeded else None
+
+
+def _weight(multiplier: Any, count: int) -> np.ndarray:
+    """Sizes of a constraint's multipliers by entry; of a cone's, the largest."""
+    if isinstance(multiplier, list):
+        return np.array([max(float(np.max(np.abs(part), initial=0.0)) for part in multiplier)])
+    sizes = np.abs(np.ravel(multiplier))
+    return sizes if len(sizes) == count else np.array([sizes.max(initial=0.0)])
+
+
+def _entries(constraint: Constraint, places: list[int], slack: Any) -> list[Constraint]:
+    """The constraint's entries (or the whole cone) with a slack; what each kind means is CVXPY's."""
+    if isinstance(constraint, BY_ENTRY):
+        if isinstance(constraint, Inequality | Equality):
+            body = constraint.args[0] - constraint.args[1]
+        else:
+            body = -constraint.args[0] if isinstance(constraint, NonNeg) else constraint.args[0]
+        chosen = cp.vec(body, order="F")[places]
+        if isinstance(constraint, Equality | Zero):
+            return [chosen <= slack, -chosen <= slack] if isinstance(slack, cp.Expression) else [chosen == 0]
+        return [chosen <= slack]
+    if not isinstance(slack, cp.Expression):
+        return [constraint]
+    room = slack[0]
+    if isinstance(constraint, cp.PSD):
+        size = constraint.args[0].shape[-1]
+        return [constraint.args[0] + room * np.eye(size) >> 0]
+    if isinstance(constraint, cp.SOC):
+        return [cp.SOC(constraint.args[0] + room, constraint.args[1], axis=constraint.axis)]
+    if isinstance(constraint, cp.ExpCone):
+        x, y, z = constraint.args
+        return [cp.ExpCone(x, y, z + room)]
+    if isinstance(constraint, PowCone3D):
+        x, y, z = constraint.args
+        return [PowCone3D(x + room, y + room, z, constraint.alpha)]
+    if isinstance(constraint, PowConeND):
+        return [PowConeND(constraint.W + room, constraint.z, constraint.alpha, axis=constraint.axis)]
+    return [constraint]
+
+
+def _sizes(constraint: Constraint) -> np.ndarray:
+    """What counts as one unit of each entry: its constant side, where it has one that is not 0."""
+    size = np.ones(constraint.size)
+    for side in constraint.args:
+        if side.is_constant():
+            value = np.abs(np.ravel(np.broadcast_to(side.value, constraint.shape), order="F"))
+            size = np.where(np.isfinite(value) & (value > 0), value, size)
+    return size
+
+
+def _text(constraint: Constraint) -> str:
+    """As the user would have written it: CVXPY keeps ``x >= b`` as ``b <= x``."""
+    if not isinstance(constraint, Inequality | Equality):
+        return shortened(" ".join(str(constraint).split()))
+    (left, right), sign = constraint.args, "==" if isinstance(constraint, Equality) else "<="
+    if left.is_constant() and sign == "<=":
+        left, right, sign = right, left, ">="
+    return f"{shown(left)} {sign} {shown(right)}"

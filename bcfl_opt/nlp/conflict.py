@@ -1,0 +1,231 @@
+"""Which constraints of a Pyomo model cannot hold together, and how much would each have to give?
+
+Elastic programme: min sum of slacks s.t. rows and bounds, some of which may be violated by their own slack. Its optimum
+is 0 exactly where they can hold together. Solved on the programme that was read, by IPOPT; for a model that is not convex
+the answer is as local as IPOPT's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import scipy.sparse as sparse
+
+from bcfl_opt import ipopt
+from bcfl_opt.certificate import TOLERANCE
+from bcfl_opt.conflict import Conflict, irreducible
+from bcfl_opt.nlp.duals import LOWER, UPPER
+from bcfl_opt.nlp.kkt import certify, coefficient_sizes
+from bcfl_opt.nlp.presolve import presolve
+from bcfl_opt.nlp.program import Functions, Program
+from bcfl_opt.threads import one_thread
+
+#: Options of the runs of IPOPT, in order.
+ATTEMPTS: tuple[dict[str, Any], ...] = ({}, {"bound_relax_factor": 1e-8}, {"mu_strategy": "adaptive"})
+#: A multiplier above this share of a slack's cost (1) means that the row takes part.
+PART = 1e-6
+
+
+class Limit(NamedTuple):
+    """kind : "row", or a variable's "lower" or "upper" bound. place : row or column of the programme."""
+
+    kind: str
+    place: int
+
+
+@one_thread()
+def find_conflict(program: Program) -> Conflict:
+    """The least violations that make room, an irreducible conflict of rows and bounds, and what each would have to give.
+
+    The bounds of variables hold while rows are looked for; then the bounds of their variables are left out in turn.
+    """
+    elastic = Elastic(program)
+    rows = [Limit("row", k) for k in range(len(program.constraints))]
+    bounds = [
+        Limit(kind, int(j))
+        for kind, values in (("lower", program.x_lower), ("upper", program.x_upper))
+        for j in np.flatnonzero(np.isfinite(values))
+    ]
+    crossed = np.flatnonzero(program.x_lower > program.x_upper)
+    if crossed.size:
+        pair = [Limit("lower", int(crossed[0])), Limit("upper", int(crossed[0]))]
+        distance = float(program.x_lower[crossed[0]] - program.x_upper[crossed[0]])
+        names = tuple(elastic.name(limit) for limit in pair)
+        return Conflict(dict.fromkeys(names[:1], distance), names, dict.fromkeys(names, distance))
+    least = elastic.least(rows, bounds)
+    if least is None:
+        return Conflict(decided=False)
+    if not least.violation:
+        return Conflict()
+
+    def with_bounds(some: Sequence[Limit]) -> list[Limit] | None:
+        found = elastic.least(some, bounds)
+        return found.part if found is not None and found.violation else None
+
+    def without(some: Sequence[Limit]) -> list[Limit] | None:
+        found = elastic.least(members, some)
+        return [limit for limit in some if limit in set(found.held)] if found and found.violation else None
+
+    members = irreducible(least.part, with_bounds)
+    near = {int(j) for row in members for j in elastic.columns(row.place)}
+    theirs = [limit for limit in bounds if limit.place in near]
+    if theirs:
+        # Nothing at all may be left over of the bounds, which the filter does not ask.
+        free = elastic.least(members, [])
+        theirs = [] if free is not None and free.violation else irreducible(theirs, without)
+    alone = {}
+    everything = [*members, *theirs]
+    for limit in everything:
+        found = elastic.least([limit], [other for other in everything if other != limit])
+        alone[elastic.name(limit)] = float("nan") if found is None else found.violation.get(limit, 0.0)
+    return Conflict(
+        {elastic.name(limit): amount for limit, amount in least.violation.items()},
+        tuple(elastic.name(limit) for limit in everything),
+        alone,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Least:
+    """violation : by limit, in its own units, where it is any. part : soft limits that take part in the conflict.
+
+    held : hard limits that do, by their multipliers.
+    """
+
+    violation: dict[Limit, float]
+    part: list[Limit]
+    held: list[Limit]
+
+
+class Elastic:
+    """Elastic programmes over one programme's rows and bounds."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._start = program.start()
+        functions = program.functions
+        with np.errstate(all="ignore"):
+            g, jacobian = functions.constraints(self._start), abs(functions.jacobian_matrix(self._start))
+            around = jacobian @ np.abs(self._start)
+        self._g = g
+        edges = [np.where(np.isfinite(side), np.abs(side), 0.0) for side in (program.lower, program.upper)]
+        edge = np.maximum(*edges)
+        size = np.where(np.isfinite(around) & (around > 0), around, coefficient_sizes(functions)[:-1])
+        #: What counts as one unit of a row: its right-hand side, or else the size of its terms.
+        self.row_size = np.where(edge > 0, edge, size)
+        self._pattern = sparse.csr_array(
+            (np.ones(len(functions.jacobian_rows)), (functions.jacobian_rows, functions.jacobian_columns)),
+            shape=(functions.rows, functions.columns),
+        )
+
+    def columns(self, row: int) -> np.ndarray:
+        """The variables of a row."""
+        return self._pattern.indices[self._pattern.indptr[row] : self._pattern.indptr[row + 1]]
+
+    def name(self, limit: Limit) -> str:
+        if limit.kind == "row":
+            return str(self.program.constraints[limit.place].name)
+        return f"{self.program.variables[limit.place].name}{LOWER if limit.kind == 'lower' else UPPER}"
+
+    def least(self, soft: Iterable[Limit], hard: Iterable[Limit]) -> Least | None:
+        """The least violation of the soft limits where the hard ones hold; what is in neither is not there.
+
+        None if the hard limits cannot hold together or IPOPT finds no answer.
+        """
+        soft, hard = list(soft), list(hard)
+        program = self.program
+        n = len(self._start)
+        rows = [limit for limit in (*soft, *hard) if limit.kind == "row"]
+        soft_bounds = [limit for limit in soft if limit.kind != "row"]
+        x_lower, x_upper = np.full(n, -np.inf), np.full(n, np.inf)
+        for limit in hard:
+            if limit.kind != "row":
+                side, bounds = (x_lower, program.x_lower) if limit.kind == "lower" else (x_upper, program.x_upper)
+                side[limit.place] = bounds[limit.place]
+        kept = np.array([limit.place for limit in rows], dtype=np.int64)
+        columns = np.array([limit.place for limit in soft_bounds], dtype=np.int64)
+        is_lower = np.array([limit.kind == "lower" for limit in soft_bounds], dtype=bool)
+        lower = np.concatenate([program.lower[kept], np.where(is_lower, program.x_lower[columns], -np.inf)])
+        upper = np.concatenate([program.upper[kept], np.where(is_lower, np.inf, program.x_upper[columns])])
+        edge = np.where(is_lower, program.x_lower[columns], program.x_upper[columns])
+        near = np.abs(self._start[columns])
+        bound_size = np.where(edge != 0, np.abs(edge), np.where(near > 0, near, 1.0))
+        size = np.concatenate([self.row_size[kept], bound_size])
+        g = np.concatenate([self._g[kept], self._start[columns]])
+
+        elastic = np.flatnonzero([*(limit in set(soft) for limit in rows), *(True for _ in soft_bounds)])
+        under, over = elastic[np.isfinite(lower[elastic])], elastic[np.isfinite(upper[elastic])]
+        slack_rows = np.concatenate([under, over])
+        slack_signs = np.concatenate([size[under], -size[over]])
+        slacks = sparse.csr_array(
+            (slack_signs, (slack_rows, np.arange(len(slack_rows)))), shape=(len(lower), len(slack_rows))
+        )
+        functions = _with_slacks(program.functions, kept, columns, slacks)
+        total = n + len(slack_rows)
+        read = Program(
+            program.model,
+            1,
+            None,
+            functions,
+            cast(Any, [*program.variables, *(SimpleNamespace(name="slack") for _ in slack_rows)]),
+            np.concatenate([x_lower, np.zeros(len(slack_rows))]),
+            np.concatenate([x_upper, np.full(len(slack_rows), np.inf)]),
+            cast(Any, [SimpleNamespace(name=self.name(limit)) for limit in (*rows, *soft_bounds)]),
+            lower,
+            upper,
+        )
+        with np.errstate(invalid="ignore"):
+            missing = np.concatenate([(lower - g)[under] / size[under], (g - upper)[over] / size[over]])
+        start = np.concatenate([self._start, np.maximum(np.nan_to_num(missing, nan=1.0, posinf=1.0), 0.0) + 0.1])
+        found = _solved(read, start)
+        if found is None:
+            return None
+        x, multipliers = found
+        amounts = np.zeros(len(lower))
+        np.add.at(amounts, slack_rows, x[n:total])
+        order = [*rows, *soft_bounds]
+        violation = {order[k]: float(amounts[k] * size[k]) for k in elastic if amounts[k] > TOLERANCE}
+        weight = np.abs(multipliers.rows) * size
+        of_bounds = {"lower": multipliers.x_lower, "upper": multipliers.x_upper}
+        heaviest = np.where(self._start != 0, np.abs(self._start), 1.0)
+        part = [order[k] for k in elastic if weight[k] > PART or amounts[k] > TOLERANCE]
+        held = [
+            limit
+            for limit in hard
+            if limit.kind != "row" and of_bounds[limit.kind][limit.place] * heaviest[limit.place] > PART
+        ]
+        return Least(violation, part, held)
+
+
+def _with_slacks(functions: Functions, kept: np.ndarray, columns: np.ndarray, slacks: sparse.csr_array) -> Functions:
+    """These rows, these variables as rows, and slack columns; the objective is the sum of the slacks."""
+    place = np.full(functions.rows + 1, -1)
+    place[kept] = np.arange(len(kept))
+    families = []
+    for family in functions.families:
+        keep = (family.rows >= 0) & (place[family.rows] >= 0)
+        if keep.any():
+            selected = family.select(keep)
+            families.append(dataclasses.replace(selected, rows=place[selected.rows]))
+    n = functions.columns
+    unit = sparse.csr_array((np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=(len(columns), n))
+    linear = sparse.csr_array(sparse.hstack([sparse.vstack([functions.linear[kept], unit]), slacks], format="csr"))
+    cost = np.concatenate([np.zeros(n), np.ones(slacks.shape[1])])
+    constant = np.concatenate([functions.constant[kept], np.zeros(len(columns))])
+    return Functions(0.0, cost, constant, linear, families)
+
+
+def _solved(read: Program, start: np.ndarray) -> tuple[np.ndarray, Any] | None:
+    """Point and multipliers that satisfy the optimality conditions; None if there is none to be found."""
+    reduced = presolve(read)
+    if reduced.conflict:
+        return None
+    for attempt in ATTEMPTS:
+        outcome = ipopt.run(reduced, start, options={"max_iter": 500, **attempt}, log=False)
+        if np.isfinite(outcome.x).all() and certify(read, outcome.x, outcome.multipliers, convex=False).holds():
+            return outcome.x, outcome.multipliers
+    return None

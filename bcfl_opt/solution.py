@@ -117,8 +117,9 @@ def clients_table(
 def owner_utility(game: Game, clients: pd.DataFrame) -> float:
     """U_mo (2) of a table of clients: f(sum mu) - xi sum(t + s + t p_t + s p_m) over recruited clients [utility]."""
     recruited = clients["recruited"].to_numpy(dtype=bool)
-    parts = clients.loc[recruited, ["training_time", "mining_time", "training_reward", "mining_reward"]]
-    return game.performance_value(recruited) - game.cost_weight * float(parts.to_numpy().sum())
+    names = ("training_time", "mining_time", "training_reward", "mining_reward")
+    cost = sum(float(clients[name].to_numpy()[recruited].sum()) for name in names)
+    return game.performance_value(recruited) - game.cost_weight * cost
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

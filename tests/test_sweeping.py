@@ -218,6 +218,33 @@ def test_tables_of_any_kind(small: bo.Game) -> None:
     assert answer["x"].dims == ("deadline", "row")
 
 
+def test_tables_along_several_dimensions(small: bo.Game) -> None:
+    def several(game: bo.Game, k: int) -> dict[str, Any]:
+        ids = pd.Index(["u", "v"], name="k")  # called like the parameter
+        return {
+            "clients": pd.DataFrame({"x": [1.0, 2.0], "note": ["p", "q"]}, index=game.population.ids),
+            "more": pd.Series([5, 6], index=game.population.ids),
+            "others": pd.DataFrame({"x": [3.0 * k, 4.0]}, index=ids),
+        }
+
+    answer = bo.sweep(several, {"k": [1, 2]}, game=small)
+    assert answer["x"].dims == ("k", "client") and answer["more"].dims == ("k", "client")
+    assert answer["result_x"].dims == ("k", "result_k")
+    assert answer["result_k"].values.tolist() == ["u", "v"]
+    assert answer["result_x"].values.tolist() == [[3.0, 4.0], [6.0, 4.0]]
+    assert answer["more"].dtype.kind == "i" and answer["note"].values[0].tolist() == ["p", "q"]
+
+    clash = {
+        "a": pd.Series([1.0], index=pd.Index(["u"], name="n")),
+        "b": pd.Series([1.0], index=pd.Index(["v"], name="n")),
+    }
+    answer = bo.sweep(lambda game: clash, {"deadline": [15.0]}, game=small)
+    assert "two of its tables have different labels along 'n'" in answer["message"].values[0]
+    twice = pd.DataFrame([[1.0, 2.0]], columns=["x", "x"])
+    answer = bo.sweep(lambda game: twice, {"deadline": [15.0]}, game=small)
+    assert "a table has the column 'x' twice" in answer["message"].values[0]
+
+
 def test_kinds_that_differ_between_cells(small: bo.Game) -> None:
     results = {1: 1, 2: 2.5, 3: True, 4: "text"}
     for cells, expected in (([1, 2], [1.0, 2.5]), ([1, 3], [1, 1]), ([2, 4], ["2.5", "text"])):

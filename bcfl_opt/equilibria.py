@@ -63,7 +63,7 @@ def equilibrium(
     """
     own = choice("deadlines", deadlines, ("common", "chosen")) == "chosen"
     rent = game._by_client("reservation_utility", reservation_utility)
-    budget = _checked_budget(payment_budget)
+    budget = checked_budget(payment_budget)
     if budget is not None and reward_caps and not own:
         raise InputError(
             'payment_budget with reward_caps needs deadlines="chosen": at a common deadline each client either works until '
@@ -75,7 +75,28 @@ def equilibrium(
     return exact.equilibrium(game)
 
 
-def _checked_budget(payment_budget: Any) -> float | None:
+def at_multiplier(game: Game, multiplier: float, reservation_utility: Any = 0.0, reward_caps: bool = False) -> Solution:
+    """Deadlines chosen where a coin costs the owner 1 + nu coins: what a shared budget with this multiplier makes of a part.
+
+    Returns
+    -------
+    Solution as of :func:`equilibrium` with ``deadlines="chosen"``. Source: theory 5.2.
+    """
+    rent = game._by_client("reservation_utility", reservation_utility)
+    return _Owner(game, True, None, rent, reward_caps, multiplier).answer(time.perf_counter())
+
+
+def payments_by_multiplier(
+    game: Game, reservation_utility: Any = 0.0
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:
+    """The payments of :func:`at_multiplier` as functions of nu: :meth:`Path.pieces`, and the rents that come on top."""
+    rent = game._by_client("reservation_utility", reservation_utility)
+    _, rows, path, poor = _Owner(game, True, None, rent, False).able()
+    return path.take(~poor).pieces(), float(rent[rows[~poor]].sum())
+
+
+def checked_budget(payment_budget: Any) -> float | None:
+    """A budget > 0, or None for none."""
     if payment_budget is None:
         return None
     if isinstance(payment_budget, bool) or not isinstance(payment_budget, int | float | np.integer | np.floating):
@@ -87,20 +108,28 @@ def _checked_budget(payment_budget: Any) -> float | None:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Owner:
-    """What :func:`equilibrium` was asked. rent : u, shape (N,). capped : the clients face their caps themselves."""
+    """What :func:`equilibrium` was asked. rent : u, shape (N,). capped : the clients face their caps themselves.
+
+    multiplier : nu of a budget that other clients share too; it is then not looked for.
+    """
 
     game: Game
     own_deadlines: bool
     budget: float | None
     rent: np.ndarray
     capped: bool
+    multiplier: float = 0.0
 
-    def answer(self, begin: float) -> Solution:
+    def able(self) -> tuple[Reasons, np.ndarray, Path, np.ndarray]:
+        """Reasons so far, rows and paths of the clients that can be recruited, and which of these ask for too much rent."""
         bounds = participation.recruitment_bounds(self.game)
         reasons = participation.recruitment_reasons(self.game, bounds)
         rows = np.flatnonzero(reasons.none)
         path = Path.of(self.game, bounds, rows, self.rent)
-        poor = path.least > path.whole * SLACK
+        return reasons, rows, path, path.least > path.whole * SLACK
+
+    def answer(self, begin: float) -> Solution:
+        reasons, rows, path, poor = self.able()
         if poor.any():
             self._too_dear(reasons, rows[poor], path.energy(path.whole)[poor])
             rows, path = rows[~poor], path.take(~poor)
@@ -121,7 +150,7 @@ class _Owner:
         """The cheapest plan for these clients; NaN is the payment of a client that no split of its rent holds."""
         game, rent = self.game, self.rent[rows]
         r_t, r_m = (game.caps[name].to_numpy()[rows] for name in ("training_cap", "mining_cap"))
-        pace, multiplier = path.whole, 0.0
+        pace, multiplier = path.whole, self.multiplier
         early, moved = np.zeros((2, rows.size), dtype=bool)
         if self.own_deadlines:
             if self.budget is not None:

@@ -76,6 +76,23 @@ class Path:
         free = np.cbrt(2.0 * (1.0 + multiplier) * self.energy_coefficient)
         return np.minimum(np.maximum(free, self.least), self.whole)
 
+    def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies as functions of y = (1 + nu)^(-2/3): coefficient x clip(y, low, high), one piece a client and task.
+
+        With k = (2 rho)^(2/3): coefficient rho / k x cycles, low k / whole^2, high the least of k / least^2 and k / c^2.
+        """
+        with np.errstate(divide="ignore"):
+            k = np.cbrt(2.0 * self.energy_coefficient) ** 2
+            low, high = k / self.whole**2, k / self.least**2
+            tops = np.concatenate([k / self.training_least**2, k / self.mining_least**2])
+        rate = self.energy_coefficient / k
+        high = np.minimum(np.tile(high, 2), tops)
+        return (
+            np.concatenate([rate * self.training_cycles, rate * self.mining_cycles]),
+            np.minimum(np.tile(low, 2), high),
+            high,
+        )
+
     def multiplier(self, budget: float) -> float:
         """nu >= 0 at which the energies of :meth:`chosen` sum to the budget, or 0 where they are less at nu = 0.
 

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
+from bcfl_opt import equilibria
 from bcfl_opt.errors import InputError, choice
 from bcfl_opt.game import PERFORMANCES
-from bcfl_opt.partition_answers import SOLVERS, PartitionedSolution, Question, answered
+from bcfl_opt.parts.answers import answered
+from bcfl_opt.parts.question import SOLVERS, Question
+from bcfl_opt.parts.totals import PartitionedSolution
 
 DEADLINE, MINING_CYCLES, COST_WEIGHT = 15.0, 5.0, 0.1  # the defaults of Game
 
@@ -91,6 +94,10 @@ def equilibrium(
     deadline: float = DEADLINE,
     cost_weight: float = COST_WEIGHT,
     performance: str | Callable[[float], float] = "log",
+    deadlines: str = "common",
+    payment_budget: float | None = None,
+    reservation_utility: float | None = 0.0,
+    reward_caps: bool = False,
     solver: str = "exact",
     out: str | PathLike[str] | None = None,
     overwrite: bool = False,
@@ -107,26 +114,48 @@ def equilibrium(
         columns of these names. Shapley values need the whole population at once, so caps (6) are data here: those of
         ``Game.caps``, computed where the training cycles fit in memory, or a rule of your own.
     cost_weight, performance : xi and f of (2), as in :class:`bcfl_opt.Game`.
+    deadlines, payment_budget, reservation_utility, reward_caps : as in :func:`bcfl_opt.equilibrium`; a reservation utility of
+        None is read from the column of this name. A budget with chosen deadlines takes a few passes more over the
+        population, each of which returns a few hundred sums a part.
+    solver : "ipopt" and "clarabel" solve Problem 2 chunk by chunk, as printed: with the common deadline, without a budget and
+        with reservation utility 0.
 
     The other parameters are those of :func:`best_response`.
 
     Returns
     -------
     PartitionedSolution with the objective U_mo (2): f of the recruited clients' cycles minus xi times the sum of their times
-    and rewards, both added up over the parts.
+    and rewards, both added up over the parts. ``shadow_prices["payment_budget"]`` is dU_mo / dB.
 
-    Source: theory 5.1; :func:`bcfl_opt.equilibrium`.
+    Raises
+    ------
+    InputError : naming file, row, column, client and value; nothing is written then.
+
+    Source: theory 5.1, 5.2, 5.4; :func:`bcfl_opt.equilibrium`.
     """
     if not callable(performance):
         choice("performance", performance, PERFORMANCES)
+    own = choice("deadlines", deadlines, ("common", "chosen")) == "chosen"
+    budget = equilibria.checked_budget(payment_budget)
+    if budget is not None and reward_caps and not own:
+        raise InputError('payment_budget with reward_caps needs deadlines="chosen"; bcfl_opt.equilibrium says why')
+    if choice("solver", solver, SOLVERS) != "exact" and (
+        own or budget is not None or reward_caps or reservation_utility != 0
+    ):
+        raise InputError(f'solver {solver!r} answers Problem 2 as printed; leave out the other options, or use "exact"')
+    columns = {"training_cap": training_cap, "mining_cap": mining_cap}
+    if solver == "exact":
+        columns["reservation_utility"] = reservation_utility
     question = Question(
         "Problems 2 and 3, equilibrium",
         mining_cycles=mining_cycles,
         deadline=deadline,
-        columns={"training_cap": training_cap, "mining_cap": mining_cap},
-        solver=choice("solver", solver, SOLVERS),
+        columns=columns,
+        reward_caps=reward_caps,
+        solver=solver,
         chunk=chunk,
         cost_weight=cost_weight,
         performance=performance,
+        multiplier=0.0 if own else None,
     )
-    return answered(question, source, out, overwrite, executor, check_ids, progress)
+    return answered(question, source, out, overwrite, executor, check_ids, progress, budget)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from bcfl_opt.checkpoints import Checkpoints
 from bcfl_opt.errors import InputError
 from bcfl_opt.executors import results
 from bcfl_opt.game import Game
-from bcfl_opt.grids import Plan, plan
 from bcfl_opt.memory import available_memory, size_text
 from bcfl_opt.progress import progress_bar
 from bcfl_opt.provenance import versions
-from bcfl_opt.records import to_dataset
+from bcfl_opt.sweeps.checkpoints import Checkpoints
+from bcfl_opt.sweeps.grid import Plan, plan
+from bcfl_opt.sweeps.records import to_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,7 +45,7 @@ def sweep(
     function : of this package (``bo.equilibrium``, ``bo.best_response``, ``bo.cross_check``, a ``build`` of
         :mod:`bcfl_opt.models`), or your own. It gets the game and, by keyword, every parameter that is none of the game's;
         if it takes ``prices``, these are made from ``training_price`` and ``mining_price``. A model that it returns is solved
-        by :func:`bcfl_opt.solve`. See :func:`bcfl_opt.records.record_of` for what it may return.
+        by :func:`bcfl_opt.solve`. See :func:`bcfl_opt.sweeps.records.record_of` for what it may return.
     grid : parameter -> its values: any parameter of :class:`Game` (``population`` too), the prices, any other argument of
         the function. A list or array of values, or a dict of values by label.
     game : the game that the grid changes; or give ``population``, in the grid or beside it.

@@ -23,7 +23,7 @@ FILES = {
     **{path.stem: path for path in (ROOT / "bcfl_opt").glob("*.py") if path.stem != "__init__"},
     **{
         f"{part}.{path.stem}".removesuffix(".__init__"): path
-        for part in ("nlp", "convex", "commands", "paper")
+        for part in ("nlp", "convex", "commands", "paper", "parts", "sweeps")
         for path in (ROOT / "bcfl_opt" / part).glob("*.py")
     },
     **{f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"},
@@ -60,10 +60,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "front door": ("diagnose", "solving"),
     "judging": ("incentives", "programmes", "reasons", "judging"),
     "scale": (
-        "executors",
-        "progress",
-        *("fingerprints", "records", "grids", "checkpoints", "sweeping"),
-        *("partitions", "partition_files", "partition_answers", "partitioned"),
+        *("executors", "progress", "sweeping", "partitioned"),
+        *(name for name in FILES if name.startswith(("parts", "sweeps"))),
     ),
     "pictures": ("drawing", "plots"),
     "experiments": tuple(name for name in FILES if name.startswith("paper")),

@@ -23,10 +23,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bcfl_opt as bo
-from bcfl_opt import checkpoints, fingerprints, grids, progress, provenance, sweeping
+from bcfl_opt import progress, provenance, sweeping
 from bcfl_opt.errors import BcflOptError, InputError
 from bcfl_opt.executors import WorkerLostError
 from bcfl_opt.models import problem1_cvxpy, problem1_pyomo, problem2_pyomo
+from bcfl_opt.sweeps import checkpoints, fingerprints
+from bcfl_opt.sweeps import grid as grid_
 
 DEADLINES = [12.0, 15.0, 20.0]
 
@@ -216,6 +218,33 @@ def test_tables_of_any_kind(small: bo.Game) -> None:
     assert answer["x"].dims == ("deadline", "row")
 
 
+def test_tables_along_several_dimensions(small: bo.Game) -> None:
+    def several(game: bo.Game, k: int) -> dict[str, Any]:
+        ids = pd.Index(["u", "v"], name="k")  # called like the parameter
+        return {
+            "clients": pd.DataFrame({"x": [1.0, 2.0], "note": ["p", "q"]}, index=game.population.ids),
+            "more": pd.Series([5, 6], index=game.population.ids),
+            "others": pd.DataFrame({"x": [3.0 * k, 4.0]}, index=ids),
+        }
+
+    answer = bo.sweep(several, {"k": [1, 2]}, game=small)
+    assert answer["x"].dims == ("k", "client") and answer["more"].dims == ("k", "client")
+    assert answer["result_x"].dims == ("k", "result_k")
+    assert answer["result_k"].values.tolist() == ["u", "v"]
+    assert answer["result_x"].values.tolist() == [[3.0, 4.0], [6.0, 4.0]]
+    assert answer["more"].dtype.kind == "i" and answer["note"].values[0].tolist() == ["p", "q"]
+
+    clash = {
+        "a": pd.Series([1.0], index=pd.Index(["u"], name="n")),
+        "b": pd.Series([1.0], index=pd.Index(["v"], name="n")),
+    }
+    answer = bo.sweep(lambda game: clash, {"deadline": [15.0]}, game=small)
+    assert "two of its tables have different labels along 'n'" in answer["message"].values[0]
+    twice = pd.DataFrame([[1.0, 2.0]], columns=["x", "x"])
+    answer = bo.sweep(lambda game: twice, {"deadline": [15.0]}, game=small)
+    assert "a table has the column 'x' twice" in answer["message"].values[0]
+
+
 def test_kinds_that_differ_between_cells(small: bo.Game) -> None:
     results = {1: 1, 2: 2.5, 3: True, 4: "text"}
     for cells, expected in (([1, 2], [1.0, 2.5]), ([1, 3], [1, 1]), ([2, 4], ["2.5", "text"])):
@@ -315,8 +344,8 @@ def test_results_that_do_not_fit_are_refused_after_the_first_chunk(
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 9))
 def test_every_cell_once_and_each_beside_the_one_before(sizes: list[int], chunk: int) -> None:
-    axes = tuple(grids.axis(f"p{k}", list(range(size))) for k, size in enumerate(sizes))
-    plan = grids.Plan(deadline_of, axes, None, {}, False, False, True, chunk)
+    axes = tuple(grid_.axis(f"p{k}", list(range(size))) for k, size in enumerate(sizes))
+    plan = grid_.Plan(deadline_of, axes, None, {}, False, False, True, chunk)
     members = [member for number in range(plan.chunks) for member in plan.members(number)]
     assert sorted(members) == sorted(np.ndindex(*sizes))
     steps = np.abs(np.diff(np.array(members), axis=0))
@@ -328,10 +357,10 @@ def test_every_cell_once_and_each_beside_the_one_before(sizes: list[int], chunk:
 def test_chunks_follow_from_the_grid_alone(small: bo.Game) -> None:
     def size(function: Callable[..., Any], cells: int, **more: Any) -> int:
         grid = {"deadline": list(np.arange(1.0, cells + 1.0))}
-        return grids.plan(function, grid, small, {}, warm_start=True, chunk=None, max_cells=10**6, **more).chunk
+        return grid_.plan(function, grid, small, {}, warm_start=True, chunk=None, max_cells=10**6, **more).chunk
 
     assert [size(bo.equilibrium, cells) for cells in (1, 64, 65, 640, 10**5)] == [1, 1, 2, 10, 256]
-    assert size(problem2_pyomo.build, 10) == grids.LEAST_WARM_CHUNK, "alone in its chunk a cell has no neighbour"
+    assert size(problem2_pyomo.build, 10) == grid_.LEAST_WARM_CHUNK, "alone in its chunk a cell has no neighbour"
 
 
 # ---------------------------------------------------------------------- processes

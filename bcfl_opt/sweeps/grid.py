@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.errors import InputError, listing, unknown_name
-from bcfl_opt.fingerprints import describe
 from bcfl_opt.game import Game
 from bcfl_opt.population import Population
-from bcfl_opt.records import OWN, Axis, Record, failure, record_of, to_arrow
 from bcfl_opt.solution import Solution
+from bcfl_opt.sweeps.fingerprints import describe
+from bcfl_opt.sweeps.records import OWN, Axis, Record, failure, record_of, to_arrow
 
 GAME_PARAMETERS = tuple(field.name for field in dataclasses.fields(Game))
 PRICES = ("training_price", "mining_price")

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bcfl_opt.errors import BcflOptError, InputError
-from bcfl_opt.fingerprints import fingerprint
+from bcfl_opt.sweeps.fingerprints import fingerprint
 
 MANIFEST = "sweep.json"
 #: Version of the layout of the directory.

@@ -15,19 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bcfl_opt.errors import InputError
-from bcfl_opt.partitions import partial_name
+from bcfl_opt.parts.source import partial_name
 
 
 @dataclasses.dataclass(eq=False)
 class Target:
     """A file or directory that is written under a hidden name beside it, and renamed at the end.
 
-    path : what it will be called. partial : what it is called until then. single : one file for all parts.
+    path : what it will be called. partial : what it is called until then. single : one file for all parts. abandoned : it
+    is not to appear after all.
     """
 
     path: Path
     partial: Path
     single: bool
+    abandoned: bool = False
     _writer: Any = None
 
     @classmethod
@@ -51,7 +53,8 @@ class Target:
             yield target
             with _writing(path):
                 target._close()
-                _replace(target.partial, path)
+                if not target.abandoned:
+                    _replace(target.partial, path)
         finally:
             target._close()
             if target.partial.is_dir():

@@ -99,6 +99,8 @@ def _collect(result: Any, name: str, values: dict[str, Any], tables: dict[str, p
     elif isinstance(result, pd.Series):
         _collect(result.to_frame(name), name, values, tables)
     elif isinstance(result, pd.DataFrame):
+        if result.columns.has_duplicates:
+            raise InputError(f"a table has the column {result.columns[result.columns.duplicated()][0]!r} twice")
         dimension, frame = _labelled(result)
         if dimension in tables:
             if not tables[dimension].index.equals(frame.index):
@@ -184,14 +186,13 @@ def to_arrow(cells: Sequence[int], records: Sequence[Record]) -> pa.Table:
         present = [frame for frame in frames if frame is not None]
         ends = np.cumsum([0] + [0 if frame is None else len(frame) for frame in frames])
         offsets = pa.array(ends, pa.int64())
-        labels = _many_values([frame.index.to_numpy() for frame in present])
+        labels = _many_values([frame.index.array for frame in present])
         add(f"label:{dimension}", pa.LargeListArray.from_arrays(offsets, labels), dimension)
         for column in _names(present):
             parts = [
-                frame[column].to_numpy() if column in frame.columns else np.full(len(frame), np.nan)
-                for frame in present
+                frame[column].array if column in frame.columns else np.full(len(frame), np.nan) for frame in present
             ]
-            add(f"table:{column}", pa.LargeListArray.from_arrays(offsets, _many_values(parts)), dimension)
+            add(f"table:{dimension}:{column}", pa.LargeListArray.from_arrays(offsets, _many_values(parts)), dimension)
     fields, arrays = zip(*columns, strict=True)
     return pa.Table.from_arrays(list(arrays), schema=pa.schema(fields))
 
@@ -212,9 +213,12 @@ def _single_values(values: Sequence[Any]) -> pa.Array:
     return pa.array([None if value is None else float(value) for value in values], pa.float64())
 
 
-def _many_values(parts: Sequence[np.ndarray]) -> pa.Array:
-    kinds = {part.dtype.kind for part in parts}
-    whole: np.ndarray = np.concatenate(parts) if parts else np.empty(0)
+def _many_values(parts: Sequence[Any]) -> pa.Array:
+    """One array of the parts' values: flags, whole numbers or floats if they all are, and texts otherwise."""
+    if parts and all(isinstance(part.dtype, pd.StringDtype) for part in parts):
+        return pa.concat_arrays([pa.array(part, pa.large_string()) for part in parts])
+    whole: np.ndarray = np.concatenate([np.asarray(part) for part in parts]) if parts else np.empty(0)
+    kinds = {np.asarray(part).dtype.kind for part in parts}
     if kinds <= {"b"} or kinds <= {"i", "u"}:
         return pa.array(whole)
     if kinds <= {"b", "i", "u", "f"}:
@@ -223,20 +227,11 @@ def _many_values(parts: Sequence[np.ndarray]) -> pa.Array:
         found = pa.array(whole, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):  # ids such as 1 and "1" in one table
         found = None
-    plain = found is not None and (
-        pa.types.is_string(found.type)
-        or pa.types.is_large_string(found.type)
-        or pa.types.is_integer(found.type)
-        or pa.types.is_floating(found.type)
-        or pa.types.is_boolean(found.type)
-    )
-    if plain and pa.types.is_string(found.type):
-        return found.cast(pa.large_string())
-    return (
-        found
-        if plain
-        else pa.array([None if item is None else str(item) for item in whole.tolist()], pa.large_string())
-    )
+    if found is not None and (pa.types.is_integer(found.type) or pa.types.is_boolean(found.type)):
+        return found
+    if found is not None and pa.types.is_floating(found.type):
+        return found.cast(pa.float64())
+    return pa.array([None if item is None else str(item) for item in whole.tolist()], pa.large_string())
 
 
 # ---------------------------------------------------------------------- a labelled data set
@@ -268,7 +263,7 @@ def to_dataset(axes: Sequence[Axis], tables: Sequence[pa.Table], facts: Mapping[
     for name in OWN:
         variables[name] = (grid, _placed(merged[name], cells, count).reshape(shape), {"long_name": _ATTRIBUTES[name]})
     taken = {*OWN, *grid}
-    places: dict[str, tuple[np.ndarray, int]] = {}
+    places: dict[str, tuple[str, np.ndarray, int]] = {}
     for field in merged.schema:
         kind, _, own_name = field.name.partition(":")
         if kind == "label":
@@ -276,21 +271,22 @@ def to_dataset(axes: Sequence[Axis], tables: Sequence[pa.Table], facts: Mapping[
             taken.add(dimension)
             labels, place = _positions(merged[field.name], cells)
             coordinates[dimension] = (dimension, labels)
-            places[own_name] = (place, len(labels))
+            places[own_name] = (dimension, place, len(labels))
     for field in merged.schema:
         kind, _, own_name = field.name.partition(":")
         if kind not in ("value", "table"):
             continue
+        along = "" if kind == "value" else field.metadata[DIMENSION].decode()
+        own_name = own_name.removeprefix(f"{along}:")
         name = _free(own_name, taken)
         taken.add(name)
         if kind == "value":
             array, dimensions = _placed(merged[field.name], cells, count).reshape(shape), grid
         else:
-            along = field.metadata[DIMENSION].decode()
-            place, width = places[along]
+            dimension, place, width = places[along]
             flat = merged[field.name].combine_chunks().flatten()
             array = _placed(flat, place, count * width).reshape(*shape, width)
-            dimensions = (*grid, _free(along, {*OWN, *grid}))
+            dimensions = (*grid, dimension)
         variables[name] = (dimensions, array, attributes(own_name))
     return xr.Dataset(variables, coordinates, dict(facts))
 

@@ -1,0 +1,1 @@
+"""Grids of games: which cells there are, what is kept of each, and where."""

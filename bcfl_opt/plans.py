@@ -126,7 +126,9 @@ def _optimality(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
             np.abs(hurry * (plan.game.deadline - t - s))
             + np.abs((g_t + hurry) * (t - mu * path.training_least))
             + np.abs((g_s + hurry) * (s - psi * path.mining_least))
-            + np.where(pays > weight, np.abs((pays - weight) * (r_t + r_m - plan.rent - energy)), 0.0)  # caps may be inf
+            + np.where(
+                pays > weight, np.abs((pays - weight) * (r_t + r_m - plan.rent - energy)), 0.0
+            )  # caps may be inf
             + np.abs(weight * (plan.training_payment + plan.mining_payment - energy - plan.rent))
         )
     products = np.where(plan.moved, 0.0, products)

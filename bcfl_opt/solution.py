@@ -121,7 +121,13 @@ def owner_utility(game: Game, clients: pd.DataFrame) -> float:
     Columns ``training_cycles`` (chosen by the clients) and ``bonus`` (paid besides) count where the table has them.
     """
     recruited = clients["recruited"].to_numpy(dtype=bool)
-    names = ["training_time", "mining_time", "training_reward", "mining_reward", *(["bonus"] if "bonus" in clients else [])]
+    names = [
+        "training_time",
+        "mining_time",
+        "training_reward",
+        "mining_reward",
+        *(["bonus"] if "bonus" in clients else []),
+    ]
     cost = sum(float(clients[name].to_numpy()[recruited].sum()) for name in names)
     cycles = clients["training_cycles"].to_numpy() if "training_cycles" in clients else None
     return game.performance_value(recruited, cycles) - game.cost_weight * cost

@@ -32,7 +32,7 @@ FILES = {
 
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "wording", "memory", "quantities", "_pyomo_registration"),
+    "words": ("errors", "wording", "memory", "quantities", "progress", "drawing", "_pyomo_registration"),
     "data": ("tables", "population", "shapley", "sample"),
     "game": ("game",),
     "notions": (
@@ -60,10 +60,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "front door": ("diagnose", "solving"),
     "judging": ("incentives", "programmes", "reasons", "judging"),
     "scale": (
-        *("executors", "progress", "sweeping", "partitioned"),
+        *("executors", "sweeping", "partitioned"),
         *(name for name in FILES if name.startswith(("parts", "sweeps"))),
     ),
-    "pictures": ("drawing", "plots"),
+    "pictures": ("plots",),
     "experiments": tuple(name for name in FILES if name.startswith("paper")),
     "showing": (*(name for name in FILES if name.startswith("commands")), "cli"),
 }

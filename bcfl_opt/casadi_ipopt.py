@@ -249,12 +249,12 @@ class Problem:
             _view(values, size)[:] = evaluate()
         else:
             for place, entry in zip((rows, columns), entries, strict=True):
-                np.frombuffer((_INDEX * size).from_address(place), np.intc)[:] = entry
+                np.ctypeslib.as_array((_INDEX * size).from_address(place))[:] = entry
 
 
 def _view(address: int, size: int) -> np.ndarray:
     """IPOPT's memory as an array, not copied."""
-    return np.frombuffer((_NUMBER * size).from_address(address)) if size else np.zeros(0)
+    return np.ctypeslib.as_array((_NUMBER * size).from_address(address)) if size else np.zeros(0)
 
 
 def _address(array: np.ndarray) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyomo.common.collections import ComponentMap
-from pyomo.common.config import ConfigValue, document_configdict
+from pyomo.common.config import ConfigValue, In, document_configdict
 from pyomo.common.timing import HierarchicalTimer
 from pyomo.contrib.solver.common.base import Availability, LegacySolverWrapper, SolverBase
 from pyomo.contrib.solver.common.config import SolverConfig
@@ -73,6 +73,14 @@ class BcflIpoptConfig(SolverConfig):
                 domain=bool,
                 default=False,
                 description="Start from the multipliers of this solver's last answer to the same model, too.",
+            ),
+        )
+        self.engine: str = self.declare(
+            "engine",
+            ConfigValue(
+                domain=In(("cyipopt", "casadi")),
+                default="cyipopt",
+                description="Whose IPOPT: cyipopt's, or the one inside CasADi's wheel.",
             ),
         )
 
@@ -182,6 +190,7 @@ class BcflIpopt(SolverBase):
                 time_limit=config.time_limit,
                 streams=config.tee,
                 unit=context.unit if isinstance(context, Context) and len(context.clients) else 1.0,
+                engine=config.engine,
             )
         except ModelError as error:
             raise IncompatibleModelError(str(error)) from error

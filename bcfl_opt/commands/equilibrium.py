@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,7 +52,7 @@ def equilibrium(
     from bcfl_opt.commands import export, report
     from bcfl_opt.equilibria import equilibrium as exact_equilibrium
 
-    changes = {"reservation_utility": reservation_utility, "reward_caps": reward_caps}
+    changes: dict[str, Any] = {"reservation_utility": reservation_utility, "reward_caps": reward_caps}
     if method is Method.BILEVEL:
         if deadlines is Deadlines.CHOSEN or payment_budget is not None:
             raise InputError(

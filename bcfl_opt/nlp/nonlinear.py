@@ -127,6 +127,7 @@ def solve_program(
     streams: Sequence[TextIO] = (),
     unit: float = 1.0,
     finest: bool = False,
+    engine: str = "cyipopt",
 ) -> Answer:
     """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
 
@@ -139,7 +140,7 @@ def solve_program(
         read = program(model)
     reduced = presolve(read)
     timing = {"read": time.perf_counter() - begin}
-    provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None)
+    provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None, engine=engine)
     if reduced.conflict:
         return Answer(
             read,
@@ -171,7 +172,14 @@ def solve_program(
             continue  # the user's options leave nothing of what sets this attempt apart
         tried.append((settings, id(scaling)))
         outcome = ipopt.run(
-            reduced, x, options=settings, warm_start=multipliers, time_limit=left, streams=streams, scaling=scaling
+            reduced,
+            x,
+            options=settings,
+            warm_start=multipliers,
+            time_limit=left,
+            streams=streams,
+            scaling=scaling,
+            engine=engine,
         )
         provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds

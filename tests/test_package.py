@@ -23,7 +23,7 @@ FILES = {
     **{path.stem: path for path in (ROOT / "bcfl_opt").glob("*.py") if path.stem != "__init__"},
     **{
         f"{part}.{path.stem}".removesuffix(".__init__"): path
-        for part in ("nlp", "convex", "commands", "paper")
+        for part in ("nlp", "convex", "commands", "paper", "reformulations")
         for path in (ROOT / "bcfl_opt" / part).glob("*.py")
     },
     **{f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"},
@@ -35,7 +35,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("errors", "wording", "memory", "quantities", "_pyomo_registration"),
     "data": ("tables", "population", "shapley", "sample"),
     "game": ("game",),
-    "notions": ("participation", "context", "utilities", "certificate", "solution", "threads", "provenance"),
+    "notions": (
+        "participation",
+        "context",
+        "utilities",
+        "certificate",
+        "solution",
+        "threads",
+        "provenance",
+        "bilevel_record",
+    ),
     "models": tuple(name for name in FILES if name.startswith("models")),
     "truth": ("exact", "pace", "rents", "plans", "equilibria"),
     "paper": ("closed_form",),
@@ -46,7 +55,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *(name for name in FILES if name.startswith(("nlp", "convex"))),
         "conic",
         "follower",
+        "client_answers",
     ),
+    "two stages": ("bilevel", *(name for name in FILES if name.startswith("reformulations"))),
     "front door": ("diagnose", "solving"),
     "judging": ("programmes", "reasons", "judging"),
     "scale": (
@@ -65,6 +76,7 @@ STRANGERS = {
     "truth": ("models",),
     "paper": ("models", "truth"),
     "solvers": ("models", "paper"),
+    "two stages": ("models", "paper"),
     "front door": ("models", "paper"),
 }
 HEAVY = (

@@ -21,6 +21,7 @@ from bcfl_opt.nlp.nonlinear import solve_program
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.program import Program
 from bcfl_opt.reformulations.continuation import Clock
+from bcfl_opt.reformulations.convex_followers import PROVEN, REFUTED
 from bcfl_opt.reformulations.followers import Follower
 from bcfl_opt.reformulations.responses import kept_values, respond
 from bcfl_opt.reformulations.single_level import inactive, temporary
@@ -34,14 +35,15 @@ SLACKNESS = (1e-7, 1e-9)
 class Check:
     """What a follower's own problem, solved again, says of its point in an answer.
 
-    gap : how much better its own optimum is, relative to the size of its objective's terms. convex : is its problem,
-    at the leader's decision, proven convex? unique : is its optimum? (None: not known.) read : its problem, with
-    the leader's variables held. point : its decisions.
+    gap : how much better its own optimum is, relative to the size of its objective's terms; infinite where its point is not
+    feasible, or its own problem could not be solved. asked : could it? convexity : of its problem there, see
+    :mod:`.convex_followers`. unique : is its optimum? (None: not known.) objective : at its point, in its own sense.
     """
 
     follower: Follower
     gap: float
-    convex: bool
+    asked: bool
+    convexity: str
     unique: bool | None
     objective: float
     detail: str = ""
@@ -73,7 +75,7 @@ def check(
     least = unit if unit != 1.0 else min(float(coefficient_sizes(read.functions)[-1]), 1.0)
     size = max(float(read.functions.objective_size(y)), least)
     status = response.answer.status
-    detail = ""
+    detail, asked = "", True
     if not certificate.primal <= TOLERANCE:
         gap, detail = np.inf, f"its point violates {certificate.where.get('primal', 'a constraint')}"
     elif response.solved:
@@ -83,15 +85,18 @@ def check(
     elif status is Status.UNBOUNDED:
         gap, detail = np.inf, "its own problem is unbounded there"
     else:
-        gap, detail = np.inf, f"its own problem could not be solved there: {response.answer.detail or status.value}"
+        gap, asked = np.inf, False
+        detail = f"its own problem could not be solved there: {response.answer.detail or status.value}"
     if not detail and gap > TOLERANCE:
-        kind = "" if response.convex else ", which is not known to be convex,"
+        kind = {PROVEN: "", REFUTED: ", which is not convex,"}.get(
+            response.convexity, ", which is not known to be convex,"
+        )
         detail = (
             f"its own problem{kind} has the value {read.sense * response.objective:.8g} there, and its point in the "
             f"answer {read.sense * objective:.8g}"
         )
     unique = is_unique(read, y, own) if response.convex and gap <= TOLERANCE else None
-    return Check(follower, float(gap), response.convex, unique, read.sense * objective, detail)
+    return Check(follower, float(gap), asked, response.convexity, unique, read.sense * objective, detail)
 
 
 def _own_multipliers(read: Program, found: Mapping[tuple[int, str], float]) -> Multipliers:

@@ -1,8 +1,9 @@
 """Incentives for blockchain-based federated learning: how should the owner of a model pay, and what will clients do?
 
 ``import bcfl_opt as bo``, then ``bo.Population``, ``bo.Game``, ``bo.best_response``, ``bo.equilibrium``, ``bo.solve``,
-``bo.cross_check``, ``bo.explain``, ``bo.sweep``, and the declarative models in :mod:`bcfl_opt.models`. Importing the
-package loads no modelling language and no solver; each name is loaded when it is first used.
+``bo.solve_bilevel``, ``bo.cross_check``, ``bo.explain``, ``bo.sweep``, and the declarative models in
+:mod:`bcfl_opt.models`. Importing the package loads no modelling language and no solver; each name is loaded when it is
+first used.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from bcfl_opt import closed_form as closed_form
     from bcfl_opt import paper as paper
     from bcfl_opt import partitioned as partitioned
+    from bcfl_opt.bilevel import solve_bilevel as solve_bilevel
+    from bcfl_opt.bilevel_record import BilevelRecord as BilevelRecord
     from bcfl_opt.certificate import Certificate as Certificate
     from bcfl_opt.diagnose import explain as explain
     from bcfl_opt.equilibria import equilibrium as equilibrium
@@ -51,11 +54,13 @@ _HOMES = {
     "Game": "game",
     "best_response": "exact",
     "equilibrium": "equilibria",
+    "BilevelRecord": "bilevel_record",
     "Certificate": "certificate",
     "Solution": "solution",
     "Status": "solution",
     "Quality": "solution",
     "solve": "solving",
+    "solve_bilevel": "bilevel",
     "explain": "diagnose",
     "CrossCheck": "judging",
     "cross_check": "judging",

@@ -14,6 +14,7 @@ from bcfl_opt.errors import NoSolutionError
 from bcfl_opt.population import id_text
 
 if TYPE_CHECKING:
+    from bcfl_opt.bilevel_record import BilevelRecord
     from bcfl_opt.certificate import Certificate
     from bcfl_opt.game import Game
 
@@ -30,7 +31,7 @@ class Status(enum.Enum):
     EVALUATION_ERROR = "a function could not be evaluated at a point the solver needed"
     NUMERICAL_FAILURE = "the solver gave up for numerical reasons"
     NOT_CERTIFIED = "the solver reports success, but the recomputed residuals do not hold"
-    FOLLOWER_NOT_OPTIMAL = "the clients' own problems, solved exactly at these prices, have another answer"
+    FOLLOWER_NOT_OPTIMAL = "the followers' own problems, solved again at this point, have another answer"
     SADDLE = "stationary, but no local optimum: the objective improves in a direction that the constraints allow"
     NO_CLIENTS = "no client can take part; the table of clients says why"
     NO_FREEDOM = "more equality constraints than free variables"
@@ -159,6 +160,7 @@ class Solution:
     certificate : residuals recomputed from the model and the point.
     timing : seconds by stage. iterations : of the solver. log : the solver's own output.
     provenance : versions, options and attempts.
+    bilevel : of :func:`bcfl_opt.solve_bilevel`: starts and their outcomes, what the followers say, ties; else None.
     """
 
     problem: str
@@ -173,6 +175,7 @@ class Solution:
     iterations: int | None = None
     log: str = ""
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    bilevel: BilevelRecord | None = None
     _history: Sequence[tuple[float, ...]] = ()
     _objective: float = np.nan
     _variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bcfl_opt.certificate import Certificate
+from bcfl_opt.client_answers import CLIENT_VALUES, nobody, renamed, with_clients
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import InputError, ModelError, choice
-from bcfl_opt.follower import SPEED_LIMITS, follower_gap
-from bcfl_opt.provenance import record
-from bcfl_opt.solution import Quality, Solution, Status, clients_table
+from bcfl_opt.follower import SPEED_LIMITS
+from bcfl_opt.solution import Solution, Status
 
 if TYPE_CHECKING:
     import cvxpy as cp
     from pyomo.core.base.block import BlockData
-
-#: What the clients' table is made from.
-CLIENT_VALUES = ("training_time", "mining_time", "training_price", "mining_price")
-#: Columns of a client that takes no part are 0 where they are money, else NaN.
-MONEY = ("training_reward", "mining_reward", "energy_cost", "client_utility", "bonus")
 
 
 def solve(
@@ -33,6 +27,7 @@ def solve(
     *,
     solver: str | None = None,
     engine: str | None = None,
+    method: str | None = None,
     options: Mapping[str, Any] | None = None,
     warm_start: Solution | None = None,
     time_limit: float | None = None,
@@ -47,6 +42,8 @@ def solve(
     solver : "ipopt" or "clarabel"; by default IPOPT for Pyomo and Clarabel for CVXPY.
     engine : for a Pyomo model, whose IPOPT: "cyipopt", the default, or "casadi", the one inside CasADi's wheel, which takes
         less time an iteration (README, benchmarks); the answers are certified alike.
+    method : "bilevel" for a Pyomo model with followers, and for the owner's models with ``response="optimal"`` *after your
+        changes*: the clients' optimality is imposed instead of dropped; :func:`bcfl_opt.solve_bilevel` without its options.
     options : the solver's own options, by its own names.
     warm_start : a previous solution of the same model to start from (Pyomo).
     time_limit : seconds of wall time.
@@ -64,6 +61,9 @@ def solve(
     InputError, ModelError, SolverMissingError : the model or an argument cannot be used as given.
     """
     _check_arguments(options, warm_start, time_limit)
+    if method is not None:
+        choice("method", method, ("bilevel",))
+        return _solve_bilevel(model, solver, engine, options, warm_start, time_limit, tee, raise_on_failure)
     if isinstance(model, ConvexModel) or _comes_from(model, "cvxpy"):
         if engine is not None:
             raise InputError(f"engine={engine!r} belongs to Pyomo models; a CVXPY model takes solver=")
@@ -88,6 +88,28 @@ def _check_arguments(options: Any, warm_start: Any, time_limit: Any) -> None:
         number = isinstance(time_limit, numbers.Real) and not isinstance(time_limit, bool)
         if not number or not 0 < time_limit < float("inf"):
             raise InputError(f"time_limit is a positive number of seconds, not {time_limit!r}")
+
+
+def _solve_bilevel(
+    model: Any,
+    solver: str | None,
+    engine: str | None,
+    options: Mapping[str, Any] | None,
+    warm_start: Solution | None,
+    time_limit: float | None,
+    tee: bool,
+    raise_on_failure: bool,
+) -> Solution:
+    if not _comes_from(model, "pyomo"):
+        raise InputError(f'method="bilevel" takes a Pyomo model, not {type(model).__name__}')
+    choice("solver for a Pyomo model", solver or "ipopt", ("ipopt",))
+    if engine is not None:
+        raise InputError('method="bilevel" runs on cyipopt; leave out engine')
+    if warm_start is not None:
+        raise InputError('method="bilevel" begins from the model\'s own values; load them, and leave out warm_start')
+    from bcfl_opt.bilevel import solve_bilevel
+
+    return solve_bilevel(model, options=options, time_limit=time_limit, tee=tee, raise_on_failure=raise_on_failure)
 
 
 def _comes_from(model: Any, package: str) -> bool:
@@ -118,11 +140,11 @@ def _solve_pyomo(
     context: Context | None = getattr(model, "bcfl", None)
     name = context.problem if context else f"model {model.name}"
     if context is not None and not len(context.clients):
-        return _nobody(context, "ipopt")
+        return nobody(context, "ipopt")
     if context is not None:
         for column in (*CLIENT_VALUES, *context.columns.values()):
             if model.component(column) is None and (context.prices is None or column.endswith("time")):
-                raise ModelError(_renamed(column))
+                raise ModelError(renamed(column))
     answer = solve_program(
         model,
         options=options,
@@ -160,7 +182,7 @@ def _solve_pyomo(
         dropped = {}
         if context.follower_optimal:
             dropped = {limit: _without(model.component(limit), context) for limit in SPEED_LIMITS}
-        solution = _with_clients(solution, context, values, dropped)
+        solution = with_clients(solution, context, values, dropped)
         if solution.status is Status.FOLLOWER_NOT_OPTIMAL and not finest and _nearly(solution):
             # A client whose pay is a millionth of the whole can miss its own tolerance where the whole meets it.
             finer = _solve_pyomo(model, engine, options, warm_start, time_limit, tee, finest=True)
@@ -197,7 +219,7 @@ def _solve_cvxpy(
     context = model.context if isinstance(model, ConvexModel) else None
     solver = choice("solver for a CVXPY model", solver or "clarabel", ("clarabel", "ipopt"))
     if context is not None and not len(context.clients):
-        return _nobody(context, solver)
+        return nobody(context, solver)
     streams = (sys.stdout,) if tee else ()
     saved = ConvexProblem.of(model).saved(duals=True)
     solution = conic.solve_convex(
@@ -208,7 +230,7 @@ def _solve_cvxpy(
         if solution.succeeded:
             values = {name: _column(model, name) for name in (*CLIENT_VALUES, *model.context.columns.values())}
         dropped = {limit: list(model.context.clients) for limit in SPEED_LIMITS if limit not in model.constraints}
-        solution = _with_clients(solution, model.context, values, dropped)
+        solution = with_clients(solution, model.context, values, dropped)
     if not solution.succeeded:
         restore(saved)  # a solve that only the clients reject has set the values
     return solution
@@ -220,82 +242,5 @@ def _column(model: ConvexModel, name: str) -> np.ndarray:
         return np.broadcast_to(np.asarray(expression.value, dtype=float), (len(model.context.clients),))
     prices = model.context.prices
     if prices is None:
-        raise ModelError(_renamed(name))
+        raise ModelError(renamed(name))
     return prices.loc[model.context.clients, name].to_numpy()
-
-
-# ---------------------------------------------------------------------------------- what both share
-
-
-def _nobody(context: Context, solver: str) -> Solution:
-    solution = Solution(context.problem, solver, Status.NO_CLIENTS, Quality.NONE, None, provenance=record())
-    return _with_clients(solution, context, None, {})
-
-
-def _renamed(name: str) -> str:
-    return f"the model has no {name!r} any more, so the clients' table cannot be made; keep that name"
-
-
-def _with_clients(
-    solution: Solution,
-    context: Context,
-    values: Mapping[str, np.ndarray] | None,
-    dropped: Mapping[str, list[Any]],
-) -> Solution:
-    """Add the table of all the game's clients, and let the clients confirm their times where the model dropped that.
-
-    values : CLIENT_VALUES of the model's clients; None if there are none. dropped : see :func:`follower_gap`.
-    """
-    game, ids = context.game, context.game.population.ids
-    inside = ids.isin(context.clients) if len(context.clients) != len(ids) else np.ones(len(ids), dtype=bool)
-    reason = np.full(len(ids), "", dtype=object)
-    if len(context.excluded):
-        reason[~inside] = [context.excluded.get(i, "left out of the model") for i in ids[~inside]]
-    columns = {}
-    for name in CLIENT_VALUES:
-        columns[name] = np.full(len(ids), np.nan)
-        if values is not None:
-            columns[name][inside] = values[name]
-    recruited = inside if values is not None else np.zeros(len(ids), dtype=bool)
-    if values is None:
-        reason[inside] = f"no answer: {solution.message}"
-    clients = clients_table(game, **columns, recruited=recruited, reason=reason)
-    for column, source in context.columns.items():
-        clients[column] = 0.0 if column in MONEY else np.nan
-        if values is not None:
-            clients.loc[inside, column] = values[source]
-    solution = dataclasses.replace(solution, game=game, clients=clients)
-    if values is None or not context.follower_optimal or solution.certificate is None:
-        return solution
-    return _confirmed(solution, context, solution.certificate, dropped)
-
-
-def _confirmed(
-    solution: Solution, context: Context, certificate: Certificate, dropped: Mapping[str, list[Any]]
-) -> Solution:
-    assert solution.game is not None and solution.clients is not None
-    gap, client = follower_gap(solution.game, solution.clients, dropped, context.response)
-    where = {**certificate.where, "follower_gap": f"client {client!r}"}
-    unscaled = {**certificate.unscaled, "follower_gap": gap * solution.game.deadline}
-    certificate = dataclasses.replace(certificate, follower_gap=gap, where=where, unscaled=unscaled)
-    if certificate.holds():
-        return dataclasses.replace(solution, certificate=certificate)
-    clients = solution.clients.copy()
-    numbers = clients.columns.difference(["recruited", "reason"])
-    clients[numbers] = np.nan
-    clients["reason"] = clients["reason"].where(
-        ~clients["recruited"], f"no answer: {Status.FOLLOWER_NOT_OPTIMAL.value}"
-    )
-    clients["recruited"] = False
-    detail = (
-        f"client {client!r} would move its times by {gap:.3g} of the deadline; the model drops the clients' optimality and "
-        "gets it back only where the payments are as small as rationality allows"
-    )
-    return dataclasses.replace(
-        solution,
-        status=Status.FOLLOWER_NOT_OPTIMAL,
-        quality=Quality.NONE,
-        detail=detail,
-        certificate=certificate,
-        clients=clients,
-    )

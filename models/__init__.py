@@ -11,6 +11,7 @@ Pyomo model or an open :class:`~bcfl_opt.context.ConvexModel` of CVXPY objects, 
 ``problem2_cvxpy``      the same, convex
 ``problem3_pyomo``      the owner's problem with individual rationality and incentive compatibility
 ``problem3_cvxpy``      the same, convex
+``stackelberg_pyomo``   both stages in one model: the clients' own problems are followers of the owner's
 ======================= ==================================================================
 
 Variants, each with a known answer (theory.md 5.2 to 5.11). ``build`` gives Pyomo, ``build_convex`` CVXPY.

@@ -54,7 +54,7 @@ def client_set(ids: pd.Index) -> pyo.Set:
     for client in ids:
         if isinstance(client, tuple):
             raise InputError(f"client {client!r}: a tuple cannot index a Pyomo model; use text or numbers as ids")
-    return pyo.Set(initialize=list(ids), ordered=True)
+    return pyo.Set(initialize=list(ids), ordered=True, dimen=1)  # also where there is nobody
 
 
 def over_clients(m: pyo.ConcreteModel, component: type, rule: Callable[[Any], Any], index: Any = None) -> Any:

@@ -23,7 +23,7 @@ FILES = {
     **{path.stem: path for path in (ROOT / "bcfl_opt").glob("*.py") if path.stem != "__init__"},
     **{
         f"{part}.{path.stem}".removesuffix(".__init__"): path
-        for part in ("nlp", "convex", "commands", "paper", "parts", "sweeps")
+        for part in ("nlp", "convex", "commands", "paper", "parts", "sweeps", "reformulations")
         for path in (ROOT / "bcfl_opt" / part).glob("*.py")
     },
     **{f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"},
@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "threads",
         "provenance",
         "conflict",
+        "bilevel_record",
     ),
     "models": tuple(name for name in FILES if name.startswith("models")),
     "truth": ("exact", "pace", "rents", "plans", "equilibria"),
@@ -56,7 +57,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *(name for name in FILES if name.startswith(("nlp", "convex"))),
         "conic",
         "follower",
+        "client_answers",
     ),
+    "two stages": ("bilevel", *(name for name in FILES if name.startswith("reformulations"))),
     "front door": ("diagnose", "solving"),
     "judging": ("incentives", "programmes", "reasons", "judging"),
     "scale": (
@@ -73,6 +76,7 @@ STRANGERS = {
     "truth": ("models",),
     "paper": ("models", "truth"),
     "solvers": ("models", "paper"),
+    "two stages": ("models", "paper"),
     "front door": ("models", "paper"),
 }
 HEAVY = (

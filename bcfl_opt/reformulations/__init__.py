@@ -1,0 +1,1 @@
+"""How does a follower's optimality become constraints of the leader? One reformulation a file."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 #: A solve whose residuals exceed this is not a success.
 TOLERANCE = 1e-6
+#: A game's constraints, whose sizes are known, are violated by no more than this: a client may lack as little.
+FEASIBLE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Certificate:
     def closes_gap(self) -> bool:
         """Is the point globally optimal: all residuals hold and a duality gap is known?"""
         return self.gap is not None and self.holds()
+
+    def violation(self) -> str:
+        """The violation of constraints in words, where it is more than a game's may be."""
+        return f"primal {self.primal:.3g} > {FEASIBLE:g} at {self.where.get('primal', '')}"
 
     def failure(self) -> str:
         """The worst residual in words, with the place it is attained at."""

@@ -245,19 +245,24 @@ def _run(program: ConicProgram, options: dict[str, Any], time_limit: float | Non
     """One run of Clarabel and the Newton steps after it; the certificate decides, not the solver's word."""
     word, x, z, iterations, log = _clarabel(program, options, time_limit)
     status, detail, certificate = STATUSES.get(word, Status.UNKNOWN), f"Clarabel: {word}", None
-    if status is Status.INFEASIBLE and not program.proves_infeasible(z):
-        status, detail = Status.NUMERICAL_FAILURE, "Clarabel takes it for infeasible, but its proof does not hold"
+    if status is Status.INFEASIBLE:
+        proof = program.proof_of_infeasibility(z)
+        if proof is None:
+            status, detail = Status.NUMERICAL_FAILURE, "Clarabel takes it for infeasible, but its proof does not hold"
+        else:
+            z = proof
     elif status is Status.UNBOUNDED:
         nothing = dataclasses.replace(program, P=0 * program.P, q=0 * program.q)
         word, _, z_feasible, _, _ = _clarabel(nothing, options, time_limit)
-        if word == "PrimalInfeasible" and program.proves_infeasible(z_feasible):
-            status, z = Status.INFEASIBLE, z_feasible
+        proof = program.proof_of_infeasibility(z_feasible) if word == "PrimalInfeasible" else None
+        if proof is not None:
+            status, z = Status.INFEASIBLE, proof
         elif not program.proves_unbounded(x):
             status, detail = Status.NUMERICAL_FAILURE, "Clarabel takes it for unbounded, but its proof does not hold"
         else:
             feasible = "" if word == "Solved" else ", if any point is feasible"
             detail = f"along {names(int(np.abs(x).argmax()))}{feasible}"
-    elif status is not Status.INFEASIBLE and np.isfinite(x).all() and np.isfinite(z).all():
+    elif np.isfinite(x).all() and np.isfinite(z).all():
         x, z, _ = refine(program, x, z)
         certificate = program.certify(x, z, unit=UNIT, names=names)
         if certificate.holds():

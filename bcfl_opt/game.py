@@ -22,6 +22,8 @@ PERFORMANCES: dict[str, Callable[[float], float]] = {
 }
 #: The paper's reward budget, 1500 for 50 clients, per client.
 REWARD_BUDGET_PER_CLIENT = 30.0
+#: Numbers with more digits than this before or after the point are refused: their products would leave the range of doubles.
+DIGITS = 200
 #: None until the game is made, a number from then on.
 _FROM_THE_OTHERS: Any = None
 #: What Shapley values depend on besides the training cycles.
@@ -95,6 +97,7 @@ class Game:
                 f"{self.reward_budget:g} for training; lower mining_cap or raise reward_budget"
             )
         self._set("target", _finite("target", self.target))
+        self._refuse_what_doubles_cannot_hold()
         if not callable(self.performance):
             choice("performance", self.performance, PERFORMANCES)
         choice("negative_shares", self.negative_shares, ("zero", "error"))
@@ -102,6 +105,24 @@ class Game:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the one way to normalise a field of a frozen dataclass
+
+    def _refuse_what_doubles_cannot_hold(self) -> None:
+        """Energies rho mu^3 / T^2 that vanish or overflow would pass for free work, or for impossible work."""
+        mu, rho = self.population.training_cycles, self.population.energy_coefficient
+        for task, cycles in (("training_cycles", mu), ("mining_cycles", np.full(len(self), self.mining_cycles))):
+            with np.errstate(all="ignore"):
+                cubes = 3 * np.log10(cycles)
+                energy = np.log10(rho) + cubes
+                digits = np.abs([cubes, energy, energy - 2 * np.log10(self.deadline)]).max(axis=0)
+            bad = np.flatnonzero(~(digits <= DIGITS))
+            if bad.size:
+                k = int(bad[0])
+                raise InputError(
+                    f"client {id_text(self.population.ids, k)}: {task} {float(cycles[k])!r} with energy_coefficient "
+                    f"{float(rho[k])!r} and deadline {self.deadline!r} make energies of rho c^3 / T^2 around 10^"
+                    f"{round(float(energy[k] - 2 * np.log10(self.deadline)))}, more than double precision can hold; give them "
+                    "in other units, or leave out who does next to nothing"
+                )
 
     # ------------------------------------------------------------------ reward caps
 

@@ -145,12 +145,13 @@ def run(
     streams: Sequence[TextIO] = (),
     scaling: Scaling | None = None,
     engine: str = "cyipopt",
+    objective: Callable[[np.ndarray], float] | None = None,
 ) -> Outcome:
     """One run of IPOPT from ``x``.
 
     options : IPOPT's own, over :data:`DEFAULTS`. warm_start : multipliers of a previous solve. time_limit : seconds of
     wall time. streams : text streams that get IPOPT's log as it goes. scaling : instead of IPOPT's own. engine : one of
-    :data:`ENGINES`.
+    :data:`ENGINES`. objective : what the history tells instead of the programme's own.
 
     IPOPT writes its log to a file and nothing to the terminal; we pass new lines on from Python after every iteration, so
     that they arrive in notebooks and captured streams alike, and none is lost.
@@ -200,6 +201,8 @@ def run(
             problem.set_problem_scaling(scaling.objective, np.append(scaling.x, np.ones(idle)), scaling.g)
         for name, setting in settings.items():
             problem.add_option(name, setting)
+        if objective is not None:
+            callbacks.tell(lambda x: objective(x[:n]))
         with one_thread(), np.errstate(all="ignore"):
             x, info = problem.solve(x, **multipliers)
         problem.close()
@@ -294,6 +297,11 @@ class _Callbacks:
         self.history: list[tuple[float, ...]] = []
         self._functions, self._bounds, self._sides = functions, bounds, (presolved.lower, presolved.upper)
         self._iterates: list[np.ndarray] = []  # the first, and the last
+        self._told: Callable[[np.ndarray], float] | None = None
+
+    def tell(self, objective: Callable[[np.ndarray], float]) -> None:
+        """What the history is to tell of an iterate."""
+        self._told = objective
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
         self._iterates[1:] = [x.copy()]
@@ -320,11 +328,12 @@ class _Callbacks:
         trials: int,
     ) -> bool:
         self.iterations = iteration
-        self.history.append((iteration, objective, primal, dual, barrier, primal_length))
+        told = objective if self._told is None or not self._iterates else self._told(self._iterates[-1])
+        self.history.append((iteration, told, primal, dual, barrier, primal_length))
         if objective < -DIVERGED and primal <= 1e-6:
             self.diverged = self._iterates[-1]
         elif iteration >= FOLLOWED and (iteration // FOLLOWED).bit_count() == 1 and iteration % FOLLOWED == 0:
-            first = self.history[0][1]
+            first = self.objective(self._iterates[0])
             if first - objective > 1e3 * abs(first):
                 self.diverged = runaway(
                     self._functions, self._bounds, self._sides, self._iterates[-1], self._iterates[0]

@@ -11,7 +11,7 @@ from bcfl_opt import participation
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import choice
 from bcfl_opt.game import Game
-from bcfl_opt.models._times import Work, speed_limits, usual_times
+from bcfl_opt.models._times import Work, speed_limits
 
 if __name__ != "bcfl_opt.models._owner_convex":
     raise ImportError("import these models as bcfl_opt.models, from the installed package (pip install .)")
@@ -61,13 +61,12 @@ def owner_model(
     t, s, b = variables["training_time"], variables["mining_time"], variables["mining_payment"]
     with np.errstate(divide="ignore"):
         spent_time = mu * np.sqrt(rho * mu / r_t)
-    usual_t, usual_s = usual_times(mu, psi, deadline)
+    usual_t, usual_s = t.value, s.value = _start_times(game, kept, exponent)
     if budgets == "exhausted" and no_profit:
         fits = spent_time < deadline
         usual_t, usual_s = np.where(fits, spent_time, usual_t), np.where(fits, deadline - spent_time, usual_s)
     training, mining = Work(t, mu, rho, usual_t, exponent), Work(s, np.full_like(mu, psi), rho, usual_s, exponent)
     a = training.energy if theorem else variables["training_payment"]
-    t.value, s.value = _start_times(game, kept, exponent)
     # Payments start between what the energy costs and the cap.
     b.value = _between(mining.energy.value, r_m)
     if not theorem:
@@ -116,4 +115,5 @@ def _start_times(game: Game, kept: np.ndarray, exponent: float) -> tuple[np.ndar
 
 
 def _between(energy: np.ndarray, cap: np.ndarray) -> np.ndarray:
-    return (energy + np.maximum(energy, cap)) / 2
+    """Strictly inside (8), (13) or (9), (14) if that can be, and near what the energy costs: caps may be far beyond."""
+    return np.minimum(2 * energy, (energy + np.maximum(energy, cap)) / 2)

@@ -36,7 +36,7 @@ from bcfl_opt import participation
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import InputError, choice
 from bcfl_opt.game import Game
-from bcfl_opt.models._times import Work, speed_limits, usual_times
+from bcfl_opt.models._times import Work, speed_limits
 
 if __name__ != "bcfl_opt.models.problem1_cvxpy":
     raise ImportError("import this model as bcfl_opt.models.problem1_cvxpy, from the installed package (pip install .)")
@@ -74,8 +74,7 @@ def build(
 
     t = cp.Variable(len(mu), name="training_time")
     s = cp.Variable(len(mu), name="mining_time")
-    t.value, s.value = _start(game, prices, reward_caps, kept)
-    usual_t, usual_s = usual_times(mu, psi, deadline)
+    usual_t, usual_s = t.value, s.value = _start(game, prices, reward_caps, kept)
     training, mining = Work(t, mu, rho, usual_t), Work(s, np.full_like(mu, psi), rho, usual_s)
     training_reward, mining_reward = cp.multiply(p_t, t), cp.multiply(p_m, s)
     energy_cost = training.energy + mining.energy

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
+from scipy.sparse.csgraph import connected_components
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.cones import Cones
+from bcfl_opt.nlp.normal_form import without_fixed_cost
 
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.
 FLOOR = 1e-4
-#: A proof that there is no point, or no limit, must hold up to this, relative.
-PROOF = 1e-6
+#: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
+PROOF = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,15 +78,10 @@ class ConicProgram:
         multipliers, by -y. Where clients use the whole deadline, their time costs the owner the same whatever they do;
         left in, it can be a million times the payments that are to be minimised, and drown them. y is the least-squares one.
         """
-        equal = sp.csr_array(self.A.tocsr()[: self.cones.zero])
         if not self.cones.zero or not self.q.any():
             return self, np.zeros(self.cones.zero)
-        q, y = self.q, np.zeros(self.cones.zero)
-        for _ in range(3):  # what the first pass leaves for want of digits, the next ones take
-            y = y + sla.lsqr(equal.T, -q, atol=1e-15, btol=1e-15, iter_lim=50)[0]
-            q = self.q + equal.T @ y
-        rounding = 16 * np.finfo(float).eps * (np.abs(self.q) + abs(equal).T @ np.abs(y))
-        return dataclasses.replace(self, q=np.where(np.abs(q) <= rounding, 0.0, q)), y
+        q, y = without_fixed_cost(self.q, sp.csr_array(self.A.tocsr()[: self.cones.zero]))
+        return dataclasses.replace(self, q=q), y
 
     @np.errstate(all="ignore")
     def certify(self, x: np.ndarray, z: np.ndarray, *, unit: float, names: Callable[[int], str]) -> Certificate:
@@ -94,7 +92,8 @@ class ConicProgram:
         names : column of x -> how a person would call it.
 
         For every feasible y, f(y) >= f(x) - s'z - sum |r_j| |y_j - x_j| with r = P x + A'z + q: that is the duality gap,
-        with |x_j| for |y_j - x_j|. Both s'z and r are counted with their absolute values, so nothing cancels.
+        with |x_j| for |y_j - x_j|. Both s'z and r are counted with their absolute values, so nothing cancels. Parts that
+        nothing connects have gaps of their own, and the largest, relative to its part's objective, counts.
         """
         cones, s = self.cones, self.slack(x)
         size = np.maximum(cones.largest(abs(self.A) @ np.abs(x) + np.abs(self.b)), unit)
@@ -105,14 +104,20 @@ class ConicProgram:
         terms = np.maximum(terms * reach, max(FLOOR * float((terms * reach).max(initial=0.0)), unit))
         stationarity = residual * reach / terms
         products = np.abs(cones.total(s * z))
-        scale = max(float(np.abs(self.q * x).sum() + np.abs(x * (self.P @ x)).sum()), unit)
-        share = max(scale / max(len(x), 1), unit)
+        columns, rows = self.parts
+        of_cone = rows[cones.starts]
+        count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
+        scale = np.bincount(columns, np.abs(self.q * x) + np.abs(x * (self.P @ x)), minlength=count)
+        scale = np.maximum(scale, unit)
+        share = np.maximum(scale / np.maximum(np.bincount(columns, minlength=count), 1), unit)
+        gap = np.bincount(of_cone, products, minlength=count)
+        gap += np.bincount(columns, residual * np.abs(x), minlength=count)
         return Certificate(
             primal=float((cones.violation(s) / size).max(initial=0.0)),
             dual=float((cones.dual_violation(z) * size).max(initial=0.0) / max(float(weight.max(initial=0.0)), 1e-300)),
-            complementarity=float(products.max(initial=0.0)) / share,
+            complementarity=float((products / share[of_cone]).max(initial=0.0)),
             stationarity=float(stationarity.max(initial=0.0)),
-            gap=(float(products.sum()) + float((residual * np.abs(x)).sum())) / scale,
+            gap=float((gap / scale).max(initial=0.0)),
             where={"stationarity": names(int(stationarity.argmax()))} if len(x) else {},
         )
 
@@ -131,56 +136,92 @@ class ConicProgram:
         }
 
     @np.errstate(all="ignore")
-    def proves_infeasible(self, z: np.ndarray) -> bool:
-        """Is z in K* with A'z = 0 and b'z < 0? For a feasible x, 0 <= s'z = b'z - x'A'z would be negative.
+    def proof_of_infeasibility(self, z: np.ndarray) -> np.ndarray | None:
+        """z in K* with A'z = 0 and b'z < 0, of the parts where it is so; None where it is so nowhere.
 
-        A'z need not vanish for that: |A'z| <= PROOF |b'z| excludes every x within 1 / PROOF, a million times the usual
-        size in a scaled programme. Rounding is counted against the proof.
+        For a feasible x, 0 <= s'z = b'z - x'A'z would be negative; as long as A'z is only nearly 0, that excludes no x that
+        is large enough. So z is corrected by the least relative change that makes A'z vanish, and must hold to rounding
+        then. One part without a point leaves the whole without one; its z comes back with b'z = -1.
         """
-        size = np.abs(z)
-        rounding = 4 * np.finfo(float).eps * float(np.abs(self.b) @ size + (abs(self.A).T @ size).sum())
-        outside = float((self.cones.dual_violation(z) * self.cones.largest(np.abs(self.b))).sum())
-        below = -float(self.b @ z) - rounding
-        return bool(below > 0 and float(np.abs(self.A.T @ z).sum()) + outside + rounding <= PROOF * below)
+        transposed = sp.csr_array(self.A.T)
+        for _ in range(3):
+            weighted = transposed @ sp.diags_array(np.abs(z))
+            z = z * (1 - np.sign(z) * sla.lsqr(weighted, transposed @ z, atol=1e-15, btol=1e-15, iter_lim=200)[0])
+        columns, rows = self.parts
+        count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
+        terms, size = abs(transposed) @ np.abs(z), np.abs(self.b * z)
+        largest = np.zeros(count)
+        np.maximum.at(largest, columns, terms)
+        left = np.abs(transposed @ z) > PROOF * terms + np.finfo(float).eps * largest[columns]
+        outside = self.cones.dual_violation(z) > PROOF * self.cones.largest(np.abs(z))
+        below = -np.bincount(rows, self.b * z, minlength=count)
+        proven = below > PROOF * np.bincount(rows, size, minlength=count)
+        proven[columns[left]] = False
+        proven[rows[self.cones.spread(outside)]] = False
+        return np.where(proven[rows], z / np.where(proven, below, 1.0)[rows], 0.0) if proven.any() else None
 
     @np.errstate(all="ignore")
     def proves_unbounded(self, x: np.ndarray) -> bool:
         """Is x a direction with P x = 0, -A x in K and q'x < 0? From any feasible point, it improves without limit."""
-        below = -float(self.q @ x)
-        outside = float(self.cones.violation(-(self.A @ x)).sum())
-        return bool(below > 0 and float(np.abs(self.P @ x).sum()) + outside <= PROOF * below)
+        x = np.where(np.abs(x) > PROOF * np.abs(x).max(initial=0.0), x, 0.0)
+        curved = np.abs(self.P @ x) > PROOF * (abs(self.P) @ np.abs(x))
+        outside = self.cones.violation(-(self.A @ x)) > PROOF * self.cones.largest(abs(self.A) @ np.abs(x))
+        return bool(-(self.q @ x) > PROOF * (np.abs(self.q) @ np.abs(x)) and not curved.any() and not outside.any())
+
+    @cached_property
+    def parts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Number of the part of each column and of each row: what neither A, P nor a cone connects are different parts."""
+        A, P, cones = self.A.tocoo(), self.P.tocoo(), self.cones
+        m, n = A.shape
+        first = np.concatenate([A.col, P.col, n + np.arange(m)])
+        second = np.concatenate([n + A.row, P.row, n + cones.spread(cones.starts)])
+        graph = sp.coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(n + m, n + m))
+        label = connected_components(graph, directed=False)[1]
+        return label[:n], label[n:]
 
     def scaled(self, passes: int = 20) -> tuple[ConicProgram, Scaling]:
         """The same programme with rows, columns, right-hand side and objective brought near 1.
 
         Geometric scaling of the matrix [[P, A', q], [A, 0, b]]: factors, one for all rows of a cone (so that it stays the
-        same cone), that make its entries near 1 in the mean of their logarithms, by rows and columns in turn; rounded
-        to powers of two, so that scaling rounds nothing. That makes the result independent of the units of money, time
-        and cycles, which scaling by largest entries (Clarabel's own, on A and P) does not: a row (-1, 1e-8) looks fine to it.
+        same cone), and for q and b one for each part, that make its entries near 1 in the mean of their logarithms, by rows
+        and columns in turn; rounded to powers of two, so that scaling rounds nothing. That makes the result independent of
+        the units of money, time and cycles, which scaling by largest entries (Clarabel's own, on A and P) does not: a row
+        (-1, 1e-8) looks fine to it. And it makes clients that lie millions apart, each a part, alike.
         """
         A, P, cones = self.A.tocoo(), self.P.tocoo(), self.cones
         m, n = A.shape
+        column_part, row_part = self.parts
+        count = int(max(column_part.max(initial=-1), row_part.max(initial=-1))) + 1
         has_b, has_q = (self.b != 0).astype(float), (self.q != 0).astype(float)
         a, p = np.log2(np.abs(A.data)), np.log2(np.abs(P.data))
         b, q = (np.log2(np.abs(np.where(v != 0, v, 1.0))) for v in (self.b, self.q))
-        rows, columns, point, objective = np.zeros(m), np.zeros(n), 0.0, 0.0
+        rows, columns, point, objective = np.zeros(m), np.zeros(n), np.zeros(count), np.zeros(count)
         in_rows = np.maximum(cones.total(np.bincount(A.row, minlength=m) + has_b), 1.0)
         in_columns = np.maximum(np.bincount(A.col, minlength=n) + np.bincount(P.col, minlength=n) + has_q, 1.0)
+        of_p = column_part[P.col]
+        in_b = np.maximum(np.bincount(row_part, has_b, minlength=count), 1.0)
+        in_cost = np.bincount(column_part, has_q, minlength=count) + np.bincount(of_p, minlength=count)
+        in_cost = np.maximum(in_cost, 1.0)
         for _ in range(passes):
-            sums = np.bincount(A.row, a + columns[A.col], minlength=m) + has_b * (b + point)
+            sums = np.bincount(A.row, a + columns[A.col], minlength=m) + has_b * (b + point[row_part])
             rows = -cones.spread(cones.total(sums) / in_rows)
-            sums = np.bincount(A.col, a + rows[A.row], minlength=n) + has_q * (q + objective)
-            sums += np.bincount(P.col, (p + columns[P.row] - columns[P.col] + objective - point) / 2, minlength=n)
+            sums = np.bincount(A.col, a + rows[A.row], minlength=n) + has_q * (q + objective[column_part])
+            factor = (objective - point)[of_p]
+            sums += np.bincount(P.col, (p + columns[P.row] - columns[P.col] + factor) / 2, minlength=n)
             columns = -sums / in_columns
-            point = -float((has_b * (b + rows)).sum() / max(has_b.sum(), 1.0))
-            objective = -float((has_q * (q + columns)).sum() / max(has_q.sum(), 1.0))
-        scaling = Scaling(*(np.exp2(np.round(factor)) for factor in (columns, rows, point, objective)))
-        left, right = sp.diags_array(scaling.rows), sp.diags_array(scaling.columns)
+            point = -np.bincount(row_part, has_b * (b + rows), minlength=count) / in_b
+            sums = np.bincount(column_part, has_q * (q + columns), minlength=count)
+            sums += np.bincount(of_p, p + columns[P.row] + columns[P.col] - point[of_p], minlength=count)
+            objective = -sums / in_cost
+        rows, columns, point, objective = (np.exp2(np.round(factor)) for factor in (rows, columns, point, objective))
+        scaling = Scaling(columns / point[column_part], rows / objective[row_part])
+        left, right = sp.diags_array(rows), sp.diags_array(columns)
+        of_cost = sp.diags_array((objective / point)[column_part])
         program = ConicProgram(
-            sp.csc_array(right @ self.P @ right * (scaling.objective / scaling.point)),
-            scaling.objective * scaling.columns * self.q,
+            sp.csc_array(of_cost @ right @ self.P @ right),
+            objective[column_part] * columns * self.q,
             sp.csc_array(left @ self.A @ right),
-            scaling.point * scaling.rows * self.b,
+            point[row_part] * rows * self.b,
             cones,
         )
         return program, scaling
@@ -188,13 +229,11 @@ class ConicProgram:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """x = columns * x_scaled / point, z = rows * z_scaled / objective."""
+    """x = columns * x_scaled, z = rows * z_scaled."""
 
     columns: np.ndarray
     rows: np.ndarray
-    point: np.ndarray
-    objective: np.ndarray
 
     def back(self, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Point and multipliers of the scaled programme -> of the programme as given."""
-        return self.columns * x / self.point, self.rows * z / self.objective
+        return self.columns * x, self.rows * z

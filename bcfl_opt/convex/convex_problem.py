@@ -18,7 +18,7 @@ from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, Zero
 from cvxpy.constraints.constraint import Constraint
 from cvxpy.expressions.expression import Expression
 
-from bcfl_opt.certificate import Certificate
+from bcfl_opt.certificate import FEASIBLE, Certificate
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.errors import InputError, ModelError
 from bcfl_opt.solution import Quality, Status
@@ -45,7 +45,8 @@ class ConvexProblem:
 
     model : what the user gave. problem : of its constraints that have entries. title : how to call it.
     constraints, checks : by name. clients : the labels of vectors of that length, if the problem knows any.
-    unit : what counts as small in it (1: unknown scale).
+    unit : what counts as small in its objective (1: unknown scale). small : what counts as small in a constraint, by name:
+    a millionth of its terms at the values that a game's model starts with.
     """
 
     model: ConvexModel | cp.Problem
@@ -55,6 +56,7 @@ class ConvexProblem:
     checks: Mapping[str, Constraint]
     clients: pd.Index | None
     unit: float
+    small: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ConvexModel | cp.Problem) -> ConvexProblem:
@@ -63,7 +65,7 @@ class ConvexProblem:
             context = model.context
             constraints, objective = dict(model.constraints), model.objective
             title, clients = context.problem, context.clients
-            unit, checks = min(context.unit, 1e-3 * context.game.deadline), model.checks
+            unit, checks = context.unit, model.checks
         elif isinstance(model, cp.Problem):
             constraints = _distinct((c.label or f"constraint {k}", c) for k, c in enumerate(model.constraints))
             title, objective, clients, unit, checks = "CVXPY problem", model.objective, None, 1.0, {}
@@ -81,7 +83,8 @@ class ConvexProblem:
                 raise InputError(f"parameter {parameter.name()!r} has no value; set its .value before solving")
         if problem.is_mixed_integer():
             raise ModelError("integer and boolean variables cannot be solved here; relax them")
-        return cls(model, problem, title, constraints, checks, clients, unit)
+        small = {} if unit == 1.0 else {n: 1e-6 * _sizes(c) for n, c in {**checks, **constraints}.items()}
+        return cls(model, problem, title, constraints, checks, clients, unit, small)
 
     @property
     def sense(self) -> int:
@@ -151,8 +154,8 @@ class ConvexProblem:
         worst, where = 0.0, ""
         for name, constraint in constraints.items():
             if constraint.size and isinstance(constraint, Inequality | Equality | Zero | NonNeg | NonPos):
-                size = sum(_size(side) for side in constraint.args)
-                relative = np.ravel(np.asarray(constraint.residual) / np.maximum(size, self.unit), order="F")
+                size = np.fmax(np.fmax(_sizes(constraint), self.small.get(name, self.unit)), np.finfo(float).tiny)
+                relative = np.ravel(np.asarray(constraint.residual) / size, order="F")
                 relative = np.where(np.isnan(relative), np.inf, relative)
                 if relative.max() > worst:
                     k = int(relative.argmax())
@@ -276,6 +279,11 @@ def _distinct(named: Any) -> dict[str, Any]:
     return result
 
 
+def _sizes(constraint: Constraint) -> np.ndarray:
+    """Size of the terms of a constraint, by entry, at the present values; NaN where there is none."""
+    return np.broadcast_to(sum(_size(side) for side in constraint.args), constraint.shape)
+
+
 def _size(expression: Expression) -> np.ndarray:
     """Sum of the absolute values of the terms of a sum, so that what cancels in it still counts."""
     kind = type(expression).__name__
@@ -300,6 +308,8 @@ def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificat
         certificate = dataclasses.replace(certificate, primal=violation, where=where)
     if not certificate.holds():
         return certificate, Status.NOT_CERTIFIED, certificate.failure()
+    if problem.unit != 1.0 and not certificate.primal <= FEASIBLE:
+        return certificate, Status.NOT_CERTIFIED, certificate.violation()
     violation, place = problem.worst_violation(problem.checks)
     if not dataclasses.replace(certificate, primal=violation).holds():
         certificate = dataclasses.replace(certificate, primal=violation, where={**certificate.where, "primal": place})

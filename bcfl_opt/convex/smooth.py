@@ -14,7 +14,7 @@ import cvxpy as cp
 import numpy as np
 
 from bcfl_opt import ipopt
-from bcfl_opt.certificate import Certificate
+from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.rules import DNLP, broken_rules, first_ones
 from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
@@ -22,6 +22,7 @@ from bcfl_opt.convex.undefined import undefined_terms
 from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
+from bcfl_opt.nlp.normal_form import tight
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.solution import Solution, Status
@@ -33,6 +34,8 @@ ATTEMPTS: tuple[dict[str, Any], ...] = (
     {"bound_relax_factor": 1e-8},
     {"bound_relax_factor": 1e-8, "mu_strategy": "adaptive"},
 )
+#: A fixed part of the objective whose rounding is a larger share than this of the rest leaves the rest undecided.
+DROWNED = 1e-8
 #: How often a stationary point that is no local optimum is left along a direction in which the objective improves.
 ESCAPES = 3
 #: Stops that another attempt would only repeat.
@@ -165,15 +168,13 @@ def _attempts(
     if warm_start is not None and warm_start.succeeded:
         multipliers = _fitting(warm_start._warm_start, smooth)
     own: dict[str, Any] = {}
-    scaling = None
-    if problem.unit != 1.0:  # a game's model starts at a representative point, and its tolerances follow its units
-        tolerance = float(np.clip(1e-6 * problem.unit, 1e-14, 1e-9))
-        own = dict.fromkeys(("tol", "compl_inf_tol", "constr_viol_tol"), tolerance)
-        with np.errstate(all="ignore"):
-            pull = np.abs(smooth.program.functions.gradient(x) * x)
-        pull = pull[np.isfinite(pull) & (pull > 0)]
-        scaling = ipopt.Scaling.at(smooth.presolved, x, 1.0 / float(np.median(pull)) if pull.size else 1.0)
-    sizes = None if problem.unit == 1.0 else np.where(x != 0, np.abs(x), 1.0)
+    told, normal, small, drowned = smooth, None, np.zeros(0), 0.0
+    if problem.unit != 1.0:  # a game's model starts at a representative point, and is told in its units
+        told, normal = smooth.in_own_units()
+        small, drowned = normal.small(smooth.groups), normal.drowned(smooth.program, smooth.groups)
+        own = tight(float(small.min(initial=1.0)))
+        x, multipliers = told.x, None if multipliers is None else normal.there(multipliers)
+    feasible = TOLERANCE if normal is None else FEASIBLE
     best: _Answer | None = None
     attempts = list(ATTEMPTS)
     while attempts:
@@ -181,26 +182,38 @@ def _attempts(
         settings = {**own, **attempt, **options}
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
         outcome = ipopt.run(
-            smooth.presolved,
+            told.presolved,
             x,
             options=settings,
             warm_start=multipliers,
             time_limit=left,
             streams=streams,
-            scaling=scaling,
+            objective=None if normal is None else normal.original(smooth.program),
         )
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()
-        certificate = certify(
-            smooth.program, outcome.x, outcome.multipliers, convex=convex, unit=problem.unit, sizes=sizes
-        )
+        found, held = outcome.x, outcome.multipliers
+        unit: float | np.ndarray = 1.0 if normal is None else small
+        certificate = certify(told.program, found, held, convex=convex, unit=unit)
+        if normal is not None:
+            found, held = found * normal.sizes, normal.back(held)
+            certificate = dataclasses.replace(
+                certificate, unscaled=certify(smooth.program, found, held, convex=convex).unscaled
+            )
         status, detail = outcome.status, outcome.detail
         if np.isfinite(outcome.x).all() and certificate.holds():
             status, detail = Status.SOLVED, ""
         elif status is Status.SOLVED:
             status, detail = Status.NOT_CERTIFIED, certificate.failure()
+        if status is Status.SOLVED and not certificate.primal <= feasible:
+            status, detail = Status.NOT_CERTIFIED, certificate.violation()
+        if status is Status.SOLVED and drowned > DROWNED:
+            status, detail = (
+                Status.NOT_CERTIFIED,
+                "what the equalities fix of the objective drowns what is left to decide",
+            )
         if status is Status.SOLVED and not convex:
-            bent = second_order(smooth.program, outcome.x, outcome.multipliers, unit=problem.unit, sizes=sizes)
+            bent = second_order(told.program, outcome.x, outcome.multipliers, unit=unit)
             certificate, downhill = dataclasses.replace(certificate, curvature=bent.curvature), bent.downhill
             if downhill is not None:
                 along = smooth.program.variables[int(np.abs(downhill).argmax())].name
@@ -216,8 +229,8 @@ def _attempts(
             status,
             detail,
             certificate,
-            outcome.x,
-            outcome.multipliers,
+            found,
+            held,
             outcome.iterations,
             outcome.log,
             outcome.history,

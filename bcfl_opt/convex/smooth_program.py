@@ -25,9 +25,11 @@ from cvxpy.reductions.flip_objective import FlipObjective
 from cvxpy.reductions.solvers.nlp_solvers.ipopt_nlpif import IPOPT
 from cvxpy.reductions.solvers.nlp_solvers.nlp_solver import Oracles
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
+from scipy.sparse.csgraph import connected_components
 
 from bcfl_opt.convex.convex_problem import ConvexProblem, Duals
 from bcfl_opt.errors import ModelError
+from bcfl_opt.nlp.normal_form import NormalForm, Told
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Program
 
@@ -117,6 +119,9 @@ class _Functions:
         self.hessian_rows, self.hessian_columns = oracles.hessianstructure()
         # What counts as a coefficient, for judging what is small: the derivatives at the start.
         self.objective_linear, self.linear = self.gradient(x), self.jacobian_matrix(x)
+        elsewhere = x * (1.25 + 0.5 * np.cos(np.arange(len(x))))
+        self.linear_cost = np.where(self.gradient(elsewhere) == self.objective_linear, self.objective_linear, 0.0)
+        self.nonlinear_rows = np.diff(sp.csr_array(self.jacobian_matrix(elsewhere) != self.linear).indptr) > 0
 
     def _forward(self, x: np.ndarray) -> None:
         if not np.array_equal(x, self._x):
@@ -174,13 +179,35 @@ class _Named(Sequence[Any]):
         return SimpleNamespace(name=self._names[part])
 
 
+def _groups(functions: _Functions, together: np.ndarray) -> np.ndarray:
+    """together : by row, how many entries its constraint has. What a scalar constraint connects are still different groups."""
+    n, m = functions.columns, functions.rows
+    counted = (together == together.max(initial=1))[functions.jacobian_rows]
+    links = (functions.jacobian_columns[counted], n + functions.jacobian_rows[counted])
+    graph = sp.coo_array((np.ones(len(links[0]), dtype=np.int8), links), shape=(n + m, n + m))
+    return connected_components(graph, directed=False)[1][:n]
+
+
+def _as_it_is(program: SimpleNamespace) -> Presolved:
+    """Presolved, without anything to settle."""
+    presolved = SimpleNamespace(
+        **vars(program),
+        program=program,
+        kept=np.arange(len(program.lower)),
+        restore=Multipliers,
+        reduce=lambda multipliers: (multipliers.rows, multipliers.x_lower, multipliers.x_upper),
+    )
+    return cast(Presolved, presolved)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class SmoothProgram:
     """A CVXPY problem in IPOPT's form, and the way back.
 
     program : duck-types :class:`bcfl_opt.nlp.program.Program`, presolved :class:`bcfl_opt.nlp.presolve.Presolved`. x : the start.
     places : (the user's constraint, first row, sign) with multiplier in CVXPY's convention = sign x IPOPT's.
-    variables : (the user's variable, first column). bounds : those that are rows here.
+    variables : (the user's variable, first column). bounds : those that are rows here. groups : number of each column's group,
+    of columns that rows of vector constraints connect, a client's for instance.
     """
 
     problem: cp.Problem
@@ -192,6 +219,7 @@ class SmoothProgram:
     places: list[tuple[Constraint, int, int]]
     variables: list[tuple[cp.Variable, int]]
     bounds: list[Bound]
+    groups: np.ndarray
 
     @classmethod
     def of(cls, twin: cp.Problem, rows: list[Row], bounds_as_rows: list[Bound]) -> SmoothProgram:
@@ -234,24 +262,28 @@ class SmoothProgram:
             x_lower=data["lb"],
             x_upper=data["ub"],
         )
-        presolved = SimpleNamespace(
-            **vars(program),
-            program=program,
-            kept=np.arange(len(data["cl"])),
-            restore=Multipliers,
-            reduce=lambda multipliers: (multipliers.rows, multipliers.x_lower, multipliers.x_upper),
-        )
         return cls(
             twin,
             chain,
             inverse,
             cast(Program, program),
-            cast(Presolved, presolved),
+            _as_it_is(program),
             x,
             places,
             variables,
             bounds_as_rows,
+            _groups(functions, np.repeat([size for _, size in parts], [size for _, size in parts])),
         )
+
+    def in_own_units(self) -> tuple[SmoothProgram, NormalForm]:
+        """The same in the sizes that its terms have at the start; see :mod:`bcfl_opt.nlp.normal_form`."""
+        form = NormalForm.of(self.program, self.x, separable=False)
+        functions = Told(self.program.functions, form)
+        program = SimpleNamespace(**{**vars(self.program), "functions": functions, **form.limits(self.program)})
+        told = dataclasses.replace(
+            self, program=cast(Program, program), presolved=_as_it_is(program), x=self.x / form.sizes
+        )
+        return told, form
 
     def load(self, x: np.ndarray) -> None:
         """Set the user's variables."""

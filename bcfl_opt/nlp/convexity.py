@@ -59,7 +59,7 @@ def is_convex(program: Program, x_lower: np.ndarray, x_upper: np.ndarray) -> boo
 
 
 def _analyse(family: Family, x_lower: np.ndarray, x_upper: np.ndarray) -> _Node:
-    low, high = x_lower[family.columns], x_upper[family.columns]
+    low, high = family.at(x_lower), family.at(x_upper)
     constants = family.constants
     everywhere = np.ones(family.columns.shape[1], dtype=bool)
 

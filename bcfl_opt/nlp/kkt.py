@@ -17,6 +17,8 @@ from bcfl_opt.nlp.program import Functions, Program
 FLOOR = 1e-4
 #: Rounding: a few units in the last place.
 NOISE = 8 * float(np.finfo(float).eps)
+#: What is small for a row or a variable of size 1: sizes are those at the start, and an answer may be far from it.
+MILLIONTH = 1e-6
 
 
 def certify(
@@ -25,7 +27,7 @@ def certify(
     multipliers: Multipliers,
     *,
     convex: bool,
-    unit: float = 1.0,
+    unit: float | np.ndarray = 1.0,
     sizes: np.ndarray | None = None,
 ) -> Certificate:
     """Residuals of ``x`` and ``multipliers`` in the programme as written, from its own functions and derivatives.
@@ -35,9 +37,10 @@ def certify(
         taken over the variable's own interval, or over |x_j| where that is not bounded.
     unit : what counts as small in this model: residuals are relative to the size of their terms, but to no less than
         this. 1 means a model of unknown scale: the usual mix of absolute and relative, and what is small in the objective
-        or in a row follows from its coefficients.
-    sizes : by variable, the least that counts as a sizeable change of it; without them 1 for a model of unknown scale,
-        and else the variable's own value.
+        or in a row follows from its coefficients. By variable, for a programme in its own units: what is small in the
+        objective of each; its rows and variables are of size 1, of which a millionth is small.
+    sizes : by variable, the least that counts as a sizeable change of it; without them 1 for a model of unknown scale or
+        in its own units, and else the variable's own value.
     """
     functions = program.functions
     with np.errstate(all="ignore"):
@@ -45,12 +48,19 @@ def certify(
         size = np.abs(jacobian) @ np.abs(x)
         rows, z_lower, z_upper = multipliers.rows, multipliers.x_lower, multipliers.x_upper
         low, high = program.lower, program.upper
-        own = 1.0 if unit == 1.0 else np.where(x != 0, np.abs(x), 1.0)
-        reach = np.maximum(np.abs(x), own if sizes is None else sizes)
-        row_unit, objective_unit = unit, unit
-        if unit == 1.0:
+        row_unit: Any
+        objective_unit: Any
+        told = isinstance(unit, np.ndarray)
+        if told:
+            own, row_unit, bound_unit, objective_unit = MILLIONTH, MILLIONTH, MILLIONTH, unit
+        elif unit == 1.0:
             coefficients = coefficient_sizes(functions)
             row_unit, objective_unit = np.minimum(coefficients[:-1], 1.0), min(float(coefficients[-1]), 1.0)
+            own, bound_unit = 1.0, 1.0
+        else:
+            own, row_unit, bound_unit, objective_unit = np.where(x != 0, np.abs(x), 1.0), unit, unit, unit
+        smallest = float(np.min(objective_unit, initial=np.inf)) if x.size else 1.0
+        reach = np.maximum(np.abs(x), own if sizes is None else sizes)
         where: dict[str, str] = {}
 
         def largest(name: str, *candidates: tuple[np.ndarray, Any]) -> float:
@@ -75,7 +85,7 @@ def certify(
         missed = np.maximum(np.maximum(low - g, g - high), 0.0)
         violation = missed / np.maximum(np.maximum(edge, size), row_unit)
         over = np.maximum(np.maximum(program.x_lower - x, x - program.x_upper), 0.0)
-        outside = over / np.maximum(np.abs(x), unit)
+        outside = over / np.maximum(np.abs(x), bound_unit)
         primal = largest("primal", (violation, row_name), (outside, column_name))
 
         # Dual: a multiplier on a side that does not exist, or of the wrong sign.
@@ -87,32 +97,39 @@ def certify(
         wrong_upper = np.where(np.isfinite(program.x_upper), np.maximum(-z_upper, 0.0), np.abs(z_upper))
         # Relative to the heaviest pull of the objective or of a row: a multiplier of nothing but noise has a sign, too.
         heaviest = np.maximum((np.abs(rows) * weight).max(initial=0.0), (reach * np.abs(gradient)).max(initial=0.0))
-        heaviest = np.maximum(heaviest, objective_unit)
+        heaviest = np.maximum(heaviest, smallest)
         dual = largest(
             "dual",
             (wrong * weight / heaviest, row_name),
             ((wrong_lower + wrong_upper) * reach / heaviest, column_name),
         )
 
-        # Complementarity, rows and bounds, in units of the objective.
+        # Stationarity, in units of the objective per relative change of the variable.
+        residual = gradient + jacobian.T @ rows - z_lower + z_upper
+        pulls = np.abs(gradient) + np.abs(jacobian).T @ np.abs(rows) + np.abs(z_lower) + np.abs(z_upper)
+        terms = reach * pulls
+        least = objective_unit if told else np.maximum(FLOOR * terms.max(initial=0.0), objective_unit)
+        stationarity = largest("stationarity", (np.abs(residual) * reach / np.maximum(terms, least), column_name))
+
+        # Complementarity, rows and bounds, in units of the objective: of the whole, shared equally by all variables, or
+        # where what is small is known for each, of the variables that the row or bound is about.
         above = np.where(np.isfinite(high), np.maximum(rows, 0.0) * np.abs(high - g), 0.0)
         below = np.where(np.isfinite(low), np.maximum(-rows, 0.0) * np.abs(g - low), 0.0)
         products = above + below
         left = np.where(np.isfinite(program.x_lower), z_lower * np.abs(x - program.x_lower), 0.0)
         right = np.where(np.isfinite(program.x_upper), z_upper * np.abs(program.x_upper - x), 0.0)
-        scale = float(np.maximum(functions.objective_size(x), objective_unit))
-        share = np.maximum(scale / max(len(x), 1), objective_unit)  # of one variable
         bound_products = left + right
+        scale = float(np.maximum(functions.objective_size(x), smallest))
+        share: Any = np.maximum(scale / max(len(x), 1), smallest)
+        row_share = share
+        if told:
+            share = np.maximum(terms, objective_unit)
+            row_share = sparse.csr_array(abs(jacobian).sign().multiply(share)).max(axis=1).toarray().ravel()
+            row_share = np.maximum(row_share, smallest)
         complementarity = largest(
-            "complementarity", (products / share, row_name), (bound_products / share, column_name)
+            "complementarity", (products / row_share, row_name), (bound_products / share, column_name)
         )
 
-        # Stationarity, in units of the objective per relative change of the variable.
-        residual = gradient + jacobian.T @ rows - z_lower + z_upper
-        pulls = np.abs(gradient) + np.abs(jacobian).T @ np.abs(rows) + np.abs(z_lower) + np.abs(z_upper)
-        terms = reach * pulls
-        least = np.maximum(FLOOR * terms.max(initial=0.0), objective_unit)
-        stationarity = largest("stationarity", (np.abs(residual) * reach / np.maximum(terms, least), column_name))
         unscaled = {
             "primal": _most(missed, over),
             "dual": _most(wrong, wrong_lower, wrong_upper),

@@ -15,13 +15,14 @@ from pyomo.core.base.var import Var
 from pyomo.core.expr.numvalue import value
 
 from bcfl_opt import ipopt
-from bcfl_opt.certificate import TOLERANCE, Certificate
+from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
 from bcfl_opt.context import Context
 from bcfl_opt.nlp import duals
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.infeasibility import linear_conflict
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify, coefficient_sizes
+from bcfl_opt.nlp.normal_form import NormalForm, by_index, tight
 from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.second_order import second_order
@@ -132,36 +133,30 @@ def solve_program(
     """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
 
     streams : text streams that get IPOPT's log as it goes.
-    unit : what counts as small in this model, see :func:`bcfl_opt.nlp.kkt.certify`. finest : go on to where doubles end.
+    unit : what counts as small in this model's objective. Other than 1, the model is a game's, which starts at a
+        representative point, and is solved and judged in its own units, see :mod:`bcfl_opt.nlp.normal_form`.
+    finest : go on to where doubles end.
     """
     begin = time.perf_counter()
     options = validated(options or {})
     with PauseGC():  # reading makes many small objects, none of them garbage
         read = program(model)
-    reduced = presolve(read)
+    x, multipliers = read.start(), None
+    normal = None if unit == 1.0 else NormalForm.of(read, x)
+    told, small = (read, 1.0) if normal is None else (normal.told(read), normal.small(by_index(read)))
+    reduced = presolve(told)
     timing = {"read": time.perf_counter() - begin}
     provenance = ipopt.provenance(options, time_limit=time_limit, warm_start=warm_start is not None, engine=engine)
     if reduced.conflict:
-        return Answer(
-            read,
-            Status.INFEASIBLE,
-            Quality.NONE,
-            reduced.conflict,
-            None,
-            read.start(),
-            None,
-            None,
-            "",
-            timing,
-            provenance,
-        )
-    x, multipliers = read.start(), None
-    sizes = None if unit == 1.0 else np.where(x != 0, np.abs(x), 1.0)  # a game's model starts at a representative point
+        conflict = presolve(read).conflict or reduced.conflict  # its numbers in the user's units
+        return Answer(read, Status.INFEASIBLE, Quality.NONE, conflict, None, x, None, None, "", timing, provenance)
     if warm_start is not None:
         x, multipliers = _from_previous(warm_start, read, x)
-    convex = is_convex(read, reduced.x_lower, reduced.x_upper)
+    if normal is not None:
+        x, multipliers = x / normal.sizes, None if multipliers is None else normal.there(multipliers)
+    convex = is_convex(told, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
-    attempts = _attempts(reduced, x, unit, convex, finest)
+    attempts = _attempts(reduced, x, small, convex, finest)
     escapes = 0
     tried: list[Any] = []
     while attempts:
@@ -180,15 +175,19 @@ def solve_program(
             streams=streams,
             scaling=scaling,
             engine=engine,
+            objective=None if normal is None else normal.original(read),
         )
         provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()
-        certificate = certify(read, outcome.x, outcome.multipliers, convex=convex, unit=unit, sizes=sizes)
-        answer = _judged(read, reduced, outcome, certificate, timing, provenance)
+        certificate = certify(told, outcome.x, outcome.multipliers, convex=convex, unit=small)
+        if normal is not None:
+            own = certify(read, outcome.x * normal.sizes, normal.back(outcome.multipliers), convex=convex)
+            certificate = dataclasses.replace(certificate, unscaled=own.unscaled)
+        answer = _judged(read, outcome, normal, certificate, timing, provenance)
         downhill = None
         if answer.status is Status.SOLVED and not convex:
-            bent = second_order(read, outcome.x, outcome.multipliers, unit=unit, sizes=sizes)
+            bent = second_order(told, outcome.x, outcome.multipliers, unit=small)
             downhill = bent.downhill
             answer = dataclasses.replace(answer, certificate=dataclasses.replace(certificate, curvature=bent.curvature))
         timing["certify"] = timing.get("certify", 0.0) + time.perf_counter() - check
@@ -205,7 +204,7 @@ def solve_program(
             best = answer
         if len(provenance["attempts"]) == 1 and answer.status not in (Status.SOLVED, Status.SADDLE):
             # Iterates may diverge along rows that can never meet; relative to their size such a point looks feasible.
-            conflict = linear_conflict(read)
+            conflict = linear_conflict(told)
             if conflict:
                 return dataclasses.replace(answer, status=Status.INFEASIBLE, detail=conflict)
         final = answer.status in FINAL or (answer.status is Status.ITERATION_LIMIT and "max_iter" in options)
@@ -218,26 +217,19 @@ def solve_program(
 
 
 def _attempts(
-    reduced: Presolved, x: np.ndarray, unit: float, convex: bool, finest: bool
+    reduced: Presolved, x: np.ndarray, small: float | np.ndarray, convex: bool, finest: bool
 ) -> list[tuple[dict[str, Any], ipopt.Scaling | None]]:
     """Options and scalings to try, in order.
 
-    A model of unknown units is left to IPOPT's own scaling. For a game's model the start is representative, so that
-    variables and rows can be told in their own sizes and the objective in the median variable's; that pays where the
-    model is not convex, while convex ones need fewer iterations without. IPOPT's tolerances are absolute: they are set to
-    mean a millionth of what counts as small in this game.
+    A model of unknown units is left to IPOPT's own scaling. In a game's own units, IPOPT's tolerances, which are absolute,
+    are set to mean a millionth of what counts as small; a high barrier pays where the model is not convex.
     """
-    if unit == 1.0:
+    if not isinstance(small, np.ndarray):
         raised = _raised(reduced, x)
         return [({}, raised), *((options, raised) for options in RELAXED)]
-    with np.errstate(all="ignore"):
-        pull = np.abs(reduced.functions.gradient(x) * x)
-    pull = pull[np.isfinite(pull) & (pull > 0)]
-    natural = ipopt.Scaling.at(reduced, x, 1.0 / float(np.median(pull)) if pull.size else 1.0)
-    plain, scaled = _tight(unit, finest), _tight(unit * natural.objective, finest)
-    own: list[tuple[dict[str, Any], ipopt.Scaling | None]] = [(plain, None), ({**scaled, "mu_init": 1e-2}, natural)]
-    relaxed = [({**scaled, **options}, natural) for options in RELAXED]
-    return [*(own if convex else own[::-1]), *relaxed]
+    own_units = tight(float(small.min(initial=1.0)), finest)
+    own = [own_units, {**tight(1e-3 * float(small.min(initial=1.0)), finest), "mu_init": 1e-2}]
+    return [(options, None) for options in (*(own if convex else own[::-1]), *({**own_units, **o} for o in RELAXED))]
 
 
 def _raised(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:
@@ -259,30 +251,25 @@ def _raised(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:
     return ipopt.Scaling(float(factor[-1]), np.ones(len(x)), factor[:-1])
 
 
-def _tight(unit: float, finest: bool) -> dict[str, Any]:
-    """Tolerances of a millionth of ``unit``; a solve that stalls just above them may stop.
-
-    finest : for a client whose pay is a millionth of the whole, which still must be exact to a millionth.
-    """
-    tolerance = float(np.clip(1e-11 * unit, 1e-18, 1e-15) if finest else np.clip(1e-6 * unit, 1e-12, 1e-9))
-    options: dict[str, Any] = dict.fromkeys(("tol", "compl_inf_tol", "constr_viol_tol"), tolerance)
-    return options | dict.fromkeys(("acceptable_tol", "acceptable_compl_inf_tol"), 1e-9) | {"acceptable_iter": 15}
-
-
 def _judged(
     read: Program,
-    reduced: Presolved,
     outcome: ipopt.Outcome,
+    normal: NormalForm | None,
     certificate: Certificate,
     timing: dict[str, float],
     provenance: dict[str, Any],
 ) -> Answer:
     """The certificate decides: a point that holds is solved whatever IPOPT says of it, and one that does not is not."""
+    x, multipliers = outcome.x, outcome.multipliers
+    if normal is not None:
+        x, multipliers = x * normal.sizes, normal.back(multipliers)
     status, detail = outcome.status, outcome.detail
     with np.errstate(all="ignore"):
-        finite = bool(np.isfinite(outcome.x).all() and np.isfinite(read.functions.objective(outcome.x)))
+        finite = bool(np.isfinite(x).all() and np.isfinite(read.functions.objective(x)))
     if finite and certificate.holds():
         status, detail = Status.SOLVED, ""
+        if normal is not None and not certificate.primal <= FEASIBLE:
+            status, detail = Status.NOT_CERTIFIED, certificate.violation()
     elif status is Status.SOLVED:
         status, detail = Status.NOT_CERTIFIED, certificate.failure()
     elif status is not Status.UNBOUNDED or not certificate.primal <= TOLERANCE:
@@ -290,7 +277,7 @@ def _judged(
         status = Status.NUMERICAL_FAILURE if status is Status.UNBOUNDED else status
         place = certificate.where.get("primal", "")
         if status is Status.EVALUATION_ERROR:
-            detail = "; ".join([detail, *undefined_terms(read, outcome.x)[:1]])
+            detail = "; ".join([detail, *undefined_terms(read, x)[:1]])
         elif place and not certificate.primal <= TOLERANCE:
             detail = f"{detail}; {place} is violated most, by {certificate.primal:.3g} of its size"
     solved = status is Status.SOLVED
@@ -301,8 +288,8 @@ def _judged(
         quality,
         detail,
         certificate,
-        outcome.x,
-        outcome.multipliers,
+        x,
+        multipliers,
         outcome.iterations,
         outcome.log,
         timing,

@@ -29,13 +29,17 @@ UNSUPPORTED = ("SOSConstraint", "Disjunct", "Disjunction", "LogicalConstraint", 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """All terms of one shape. Row -1 is the objective; other rows are constraints."""
+    """All terms of one shape. Row -1 is the objective; other rows are constraints.
+
+    sizes : by slot and term, the variable there is this times the programme's; None where all are 1.
+    """
 
     shape: Shape
     rows: np.ndarray
     columns: np.ndarray
     constants: np.ndarray
     derivatives: ShapeDerivatives
+    sizes: np.ndarray | None = None
 
     @classmethod
     def of(cls, shape: Shape, occurrences: Occurrences) -> Family:
@@ -44,17 +48,29 @@ class Family:
 
     def select(self, keep: np.ndarray) -> Family:
         return dataclasses.replace(
-            self, rows=self.rows[keep], columns=self.columns[:, keep], constants=self.constants[:, keep]
+            self,
+            rows=self.rows[keep],
+            columns=self.columns[:, keep],
+            constants=self.constants[:, keep],
+            sizes=None if self.sizes is None else self.sizes[:, keep],
         )
 
     def value(self, x: np.ndarray) -> np.ndarray:
-        return self.derivatives.value(x[self.columns], self.constants)[0]
+        return self.derivatives.value(self.at(x), self.constants)[0]
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
-        return self.derivatives.gradient(x[self.columns], self.constants)
+        entries = self.derivatives.gradient(self.at(x), self.constants)
+        return entries if self.sizes is None else entries * self.sizes[self.derivatives.gradient_slots]
 
     def hessian(self, x: np.ndarray) -> np.ndarray:
-        return self.derivatives.hessian(x[self.columns], self.constants)
+        entries = self.derivatives.hessian(self.at(x), self.constants)
+        if self.sizes is None:
+            return entries
+        return entries * self.sizes[self.derivatives.hessian_rows] * self.sizes[self.derivatives.hessian_columns]
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """The terms' own variables, by slot and term."""
+        return x[self.columns] if self.sizes is None else x[self.columns] * self.sizes
 
 
 class Functions:
@@ -96,6 +112,19 @@ class Functions:
     def families(self) -> list[Family]:
         """Objective families (row -1), then constraint families."""
         return [*self._objective, *self._constraints]
+
+    @property
+    def linear_cost(self) -> np.ndarray:
+        """The objective's linear part, by column."""
+        return self.objective_linear
+
+    @property
+    def nonlinear_rows(self) -> np.ndarray:
+        """By row: has it a term that is not linear?"""
+        result = np.zeros(self.rows, dtype=bool)
+        for family in self._constraints:
+            result[family.rows] = True
+        return result
 
     def objective(self, x: np.ndarray) -> float:
         total = self.objective_constant + float(self.objective_linear @ x)

@@ -11,6 +11,7 @@ import scipy.sparse.linalg as sla
 from scipy.sparse.csgraph import connected_components
 
 from bcfl_opt.nlp.kkt import coefficient_sizes
+from bcfl_opt.nlp.normal_form import THOUSANDTH
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.program import Functions, Program
 
@@ -61,7 +62,7 @@ def second_order(
     x: np.ndarray,
     multipliers: Multipliers,
     *,
-    unit: float = 1.0,
+    unit: float | np.ndarray = 1.0,
     sizes: np.ndarray | None = None,
     active: float = 1e-6,
 ) -> SecondOrder:
@@ -90,12 +91,22 @@ def second_order(
 
 
 def _active(
-    program: Program, x: np.ndarray, multipliers: Multipliers, unit: float, sizes: np.ndarray | None, active: float
+    program: Program,
+    x: np.ndarray,
+    multipliers: Multipliers,
+    unit: float | np.ndarray,
+    sizes: np.ndarray | None,
+    active: float,
 ) -> _Active | None:
     functions = program.functions
-    own = 1.0 if unit == 1.0 else np.where(x != 0, np.abs(x), 1.0)
+    own: float | np.ndarray
+    if isinstance(unit, np.ndarray):
+        own, floor, least = THOUSANDTH, float(unit.min(initial=1.0)), THOUSANDTH
+    elif unit == 1.0:
+        own, floor, least = 1.0, min(float(coefficient_sizes(functions)[-1]), 1.0), 1.0
+    else:
+        own, floor, least = np.where(x != 0, np.abs(x), 1.0), unit, 1e-300
     reach = np.maximum(np.abs(x), own if sizes is None else sizes)
-    floor = min(float(coefficient_sizes(functions)[-1]), 1.0) if unit == 1.0 else unit
     with np.errstate(all="ignore"):
         g, gradient = functions.constraints(x), functions.gradient(x) * reach
         jacobian = sparse.csr_array(functions.jacobian_matrix(x) @ sparse.diags_array(reach))
@@ -105,7 +116,7 @@ def _active(
         share = pulls.multiply(1.0 / terms[None, :]).max(axis=1).toarray().ravel() if pulls.nnz else np.zeros(len(rows))
     if not (np.isfinite(g).all() and np.isfinite(jacobian.data).all() and np.isfinite(terms).all()):
         return None
-    room = active * np.maximum(abs(jacobian).sum(axis=1), 1.0 if unit == 1.0 else 1e-300)
+    room = active * np.maximum(abs(jacobian).sum(axis=1), least)
     near = np.minimum(np.abs(g - program.lower), np.abs(program.upper - g)) <= room
     held = near & (share > SLACK) | (program.lower == program.upper)
     at_lower, at_upper = x - program.x_lower <= active * reach, program.x_upper - x <= active * reach

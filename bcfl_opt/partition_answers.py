@@ -396,6 +396,7 @@ def _solution(
         certificate = Certificate(
             **{name: value for name, (value, _) in totals.residuals.items()},
             where={name: place for name, (_, place) in totals.residuals.items()},
+            unscaled={},
         )
     solved = status is Status.SOLVED
     quality = Quality.GLOBAL if certificate is not None and certificate.closes_gap else Quality.LOCAL

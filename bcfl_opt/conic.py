@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.convex.compiled import Compiled
+from bcfl_opt.convex.conflict import missing_room
 from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.iterates import iterates
@@ -70,6 +71,7 @@ def solve_convex(
     time_limit: float | None = None,
     warm_start: Solution | None = None,
     streams: Sequence[TextIO] = (),
+    examine: bool = True,
 ) -> Solution:
     """Solve a CVXPY model and certify the point; the clients' table is made by :func:`bcfl_opt.solve`.
 
@@ -80,6 +82,7 @@ def solve_convex(
     options : the solver's own options, over :data:`DEFAULTS`. time_limit : seconds of wall time.
     warm_start : a previous solution to start from ("ipopt" only; an interior-point cone solver cannot use one).
     streams : text streams that get the solver's log, IPOPT's as it goes.
+    examine : where the solver stops in doubt, ask whether any point is feasible (the least violations; one more solve).
 
     Returns
     -------
@@ -96,7 +99,7 @@ def solve_convex(
     settle(solver, options)
     impossible = problem.impossible()
     if impossible:
-        detail = f"constraint {impossible} asks for an infinite value"
+        detail = f"{impossible} asks for an infinite value"
         done = record(options=options, time_limit=time_limit)
         return Solution(problem.title, solver, Status.INFEASIBLE, Quality.NONE, None, detail, provenance=done)
     if not problem.problem.variables():
@@ -104,14 +107,22 @@ def solve_convex(
     if solver == "ipopt":
         from bcfl_opt.convex.smooth import solve_smooth
 
-        return solve_smooth(problem, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams)
+        room = (lambda: missing_room(problem, solve_elastic)) if examine else None
+        return solve_smooth(
+            problem, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams, missing_room=room
+        )
     if warm_start is not None:
         raise InputError('Clarabel cannot start from a previous solution; leave warm_start out, or use solver="ipopt"')
-    solution = _solve_clarabel(problem, dict(options or {}), time_limit)
+    solution = _solve_clarabel(problem, dict(options or {}), time_limit, examine)
     for stream in streams:
         stream.write(solution.log)
         stream.flush()
     return solution
+
+
+def solve_elastic(problem: cp.Problem, solver: str) -> Solution:
+    """What :mod:`bcfl_opt.convex.conflict` asks for: a solve that does not ask back."""
+    return solve_convex(problem, solver=solver, examine=False)
 
 
 def available() -> bool:
@@ -147,7 +158,9 @@ class _Outcome:
     history: tuple[tuple[float, ...], ...] = ()
 
 
-def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
+def _solve_clarabel(
+    problem: ConvexProblem, options: dict[str, Any], time_limit: float | None, examine: bool
+) -> Solution:
     broken = broken_rules(problem)
     if broken:
         raise ModelError(
@@ -182,6 +195,8 @@ def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit:
             held = problem.held(solution.duals)
     elif status is Status.INFEASIBLE:
         detail = problem.conflict(_unpacked(compiled, "PrimalInfeasible", outcome.x, duals).duals)
+    elif status is Status.NUMERICAL_FAILURE and examine and (missing := missing_room(problem, solve_elastic)):
+        status, detail = Status.INFEASIBLE, missing
     elif status is Status.UNBOUNDED:
         held = {"_direction": _direction(problem, compiled, outcome.x)}
     solved = status is Status.SOLVED

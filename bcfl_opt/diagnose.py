@@ -173,17 +173,19 @@ def _of_pyomo(model: BlockData, solution: Solution | None) -> _Findings:
     read = program(model)
     undefined = tuple(undefined_terms(read, read.start() if answer is None else answer.x))
     conflict = find_conflict(read)
-    if solution is not None or undefined or conflict.members or not conflict.decided:
+    if solution is not None or undefined or conflict.members:
         return _Findings(undefined=undefined, conflict=conflict)
     context = getattr(model, "bcfl", None)
     answer = solve_program(model, unit=context.unit if isinstance(context, Context) else 1.0)
     if answer.status is Status.UNBOUNDED:
         return _Findings(direction=_flat(direction(answer.program, answer.x)))
-    return _Findings(trouble="" if answer.status is Status.SOLVED else f"{answer.status.value}: {answer.detail}")
+    if answer.status is Status.SOLVED:
+        return _Findings()
+    return _Findings(conflict=conflict, trouble=f"{answer.status.value}: {answer.detail}")
 
 
 def _of_cvxpy(model: ConvexModel | cp.Problem, solution: Solution | None) -> _Findings:
-    from bcfl_opt.conic import solve_convex
+    from bcfl_opt.conic import solve_convex, solve_elastic
     from bcfl_opt.convex.conflict import find_conflict
     from bcfl_opt.convex.convex_problem import ConvexProblem, restore
     from bcfl_opt.convex.rules import DCP, DNLP, broken_rules
@@ -198,9 +200,9 @@ def _of_cvxpy(model: ConvexModel | cp.Problem, solution: Solution | None) -> _Fi
     undefined = tuple(undefined_terms(problem))
     impossible = problem.impossible()
     if impossible:
-        return _Findings(rules, undefined, trouble=f"constraint {impossible} asks for an infinite value")
-    conflict = find_conflict(problem)
-    if solution is not None or rules or undefined or conflict.members or not conflict.decided:
+        return _Findings(rules, undefined, trouble=f"{impossible} asks for an infinite value")
+    conflict = find_conflict(problem, solve_elastic)
+    if solution is not None or rules or undefined or conflict.members:
         return _Findings(rules, undefined, conflict)
     saved = problem.saved(duals=True)
     try:
@@ -211,7 +213,7 @@ def _of_cvxpy(model: ConvexModel | cp.Problem, solution: Solution | None) -> _Fi
         restore(saved)
     if again.status is Status.UNBOUNDED:
         return _Findings(direction=_flat(again._direction))
-    return _Findings(trouble="" if again.succeeded else again.message)
+    return _Findings() if again.succeeded else _Findings(conflict=conflict, trouble=again.message)
 
 
 def _flat(direction: Mapping[str, Any]) -> pd.Series:

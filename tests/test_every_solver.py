@@ -51,6 +51,11 @@ class Small:
         elif self.kind == "large":
             m.z = pyo.Var(range(1000), initialize=1.0)
             cost = cost + sum(pyo.exp(m.z[k]) - k * m.z[k] for k in m.z)
+        elif self.kind == "runs away from infeasible rows":
+            m.z = pyo.Var(initialize=0.5)
+            m.far = pyo.Constraint(expr=m.x + m.z >= 1)
+            m.near = pyo.Constraint(expr=pyo.exp(0.1 * (m.x + m.z)) <= 1)
+            cost = m.x
         m.o = pyo.Objective(expr=self.sense * cost, sense=self.sense)
         if self.kind != "unbounded":
             m.sum = pyo.Constraint(expr=m.x + m.y <= m.r)
@@ -72,6 +77,10 @@ class Small:
         elif self.kind == "large":
             z = cp.Variable(1000, name="z", value=np.ones(1000))
             cost = cost + cp.sum(cp.exp(z)) - np.arange(1000) @ z
+        elif self.kind == "runs away from infeasible rows":
+            z = cp.Variable(name="z", value=0.5)
+            rows += [(x + z >= 1).set_label("far"), (cp.exp(0.1 * (x + z)) <= 1).set_label("near")]
+            cost = x
         if self.kind == "infeasible":
             rows.append((x >= 2).set_label("floor"))
         if self.kind == "locally infeasible":
@@ -386,6 +395,8 @@ FAILURES: list[tuple[str, dict[str, Any], set[str], str]] = [
     # kind, arguments, statuses, what the message must name
     ("infeasible", {}, {"INFEASIBLE", "LOCALLY_INFEASIBLE"}, "floor|sum|local infeasibility"),
     ("locally infeasible", {}, {"INFEASIBLE", "LOCALLY_INFEASIBLE"}, "disc|sum|local infeasibility"),
+    # x falls without limit, z rises, and relative to both no violation is large
+    ("runs away from infeasible rows", {}, {"INFEASIBLE"}, "far|near"),
     ("unbounded", {}, {"UNBOUNDED"}, "improves without limit"),
     ("large", {"options": {"max_iter": 1}}, {"ITERATION_LIMIT"}, "iteration"),
     ("large", {"time_limit": 1e-9}, {"TIME_LIMIT"}, "time limit"),
@@ -419,7 +430,7 @@ def test_a_solve_that_fails(
         with pytest.raises(bo.NoSolutionError):
             ask()
     assert ended.provenance["versions"]
-    if kind not in ("infeasible", "locally infeasible"):  # those may be settled before any iteration
+    if "infeasible" not in kind:  # those may be settled before any iteration
         assert ended.log and not any(value <= TOLERANCE for value in [max(ended.residuals.values(), default=1.0)])
 
 

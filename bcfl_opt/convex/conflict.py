@@ -9,7 +9,7 @@ take part are named.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import cvxpy as cp
@@ -24,6 +24,8 @@ from bcfl_opt.convex.rules import shortened, shown
 from bcfl_opt.errors import BcflOptError
 from bcfl_opt.solution import Solution
 
+#: Solves an elastic problem by a solver of that name.
+Solve = Callable[[cp.Problem, str], Solution]
 #: A multiplier above this share of a slack's cost (1) means that the constraint takes part.
 PART = 1e-6
 #: Kinds of constraints that are taken entry by entry; a cone is one.
@@ -47,23 +49,36 @@ class Least:
     bounds: tuple[str, ...]
 
 
-def find_conflict(problem: ConvexProblem) -> Conflict:
+def find_conflict(problem: ConvexProblem, solve: Solve) -> Conflict:
     """The least violations that make room, an irreducible conflict, and what each of its members would have to give.
 
-    The variables keep their values.
+    solve : an elastic problem and the solver for it -> its solution. The variables keep their values.
     """
     saved = problem.saved()
     try:
-        return _Elastic(problem).conflict()
+        return _Elastic(problem, solve).conflict()
     finally:
         restore(saved)
+
+
+def missing_room(problem: ConvexProblem, solve: Solve) -> str:
+    """Which constraints would have to give way for a point to be feasible; "" if none has to (or if that cannot be told).
+
+    solve : as in :func:`find_conflict`. The variables' values may change.
+    """
+    elastic = _Elastic(problem, solve)
+    least = elastic.least(elastic.entries(), ())
+    if least is None or not least.violation:
+        return ""
+    parts = [f"{elastic.name(entry)} by {amount:.3g}" for entry, amount in list(least.violation.items())[:3]]
+    return f"no point is feasible unless constraints give way: {', '.join(parts)}"
 
 
 class _Elastic:
     """Elastic problems over the constraints of one problem."""
 
-    def __init__(self, problem: ConvexProblem) -> None:
-        self.problem = problem
+    def __init__(self, problem: ConvexProblem, solve: Solve) -> None:
+        self.problem, self._solve = problem, solve
         self.constraints = {name: c for name, c in problem.constraints.items() if c.size}
         self.solver = "clarabel" if all(c.is_dcp() for c in self.constraints.values()) else "ipopt"
         self.sizes = {name: _sizes(c) for name, c in self.constraints.items() if isinstance(c, BY_ENTRY)}
@@ -72,13 +87,15 @@ class _Elastic:
         constraint = self.constraints[entry.constraint]
         return entry.constraint + ("" if entry.place < 0 else self.problem.place(entry.place, constraint))
 
-    def conflict(self) -> Conflict:
-        entries = [
+    def entries(self) -> list[Entry]:
+        return [
             Entry(name, k)
             for name, c in self.constraints.items()
             for k in (range(c.size) if isinstance(c, BY_ENTRY) else (-1,))
         ]
-        least = self.least(entries, ())
+
+    def conflict(self) -> Conflict:
+        least = self.least(self.entries(), ())
         if least is None:
             return Conflict(decided=False)
         if not least.violation:
@@ -147,10 +164,8 @@ class _Elastic:
         return Least(violation, part, bounds)
 
     def solved(self, problem: cp.Problem) -> Solution | None:
-        from bcfl_opt.conic import solve_convex
-
         try:
-            solution = solve_convex(problem, solver=self.solver)
+            solution = self._solve(problem, self.solver)
         except BcflOptError:
             return None
         return solution if solution.succeeded else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 import cvxpy as cp
@@ -38,6 +38,8 @@ ATTEMPTS: tuple[dict[str, Any], ...] = (
 DROWNED = 1e-8
 #: How often a stationary point that is no local optimum is left along a direction in which the objective improves.
 ESCAPES = 3
+#: Stops after which it is asked whether any point is feasible.
+DOUBTFUL = (Status.UNBOUNDED, Status.LOCALLY_INFEASIBLE, Status.NUMERICAL_FAILURE)
 #: Stops that another attempt would only repeat.
 FINAL = (Status.SOLVED, Status.TIME_LIMIT, Status.INTERRUPTED, Status.NO_FREEDOM, Status.UNBOUNDED)
 
@@ -49,12 +51,15 @@ def solve_smooth(
     time_limit: float | None = None,
     warm_start: Solution | None = None,
     streams: Sequence[TextIO] = (),
+    missing_room: Callable[[], str] | None = None,
 ) -> Solution:
     """Solve a DNLP problem by IPOPT from the variables' values (or ``warm_start``'s), and certify the point.
 
     Where the problem is DCP too, the certificate has a duality gap: with the auxiliary variables eliminated, the Lagrangian
     is convex in the user's variables, its gradient there is the residual, and f(y) >= f(x) - sum(multiplier x slack)
     - sum |residual| |y - x| for every feasible y. Arguments and errors: see :func:`bcfl_opt.conic.solve_convex`.
+
+    missing_room : asked where IPOPT stops in doubt: what would have to give way for any point to be feasible.
     """
     settings = validated(options or {})
     rows = two_sided(problem)
@@ -85,6 +90,9 @@ def solve_smooth(
         objective = float(problem.problem.objective.value)
         if status is Status.SOLVED:
             held = problem.held(smooth.duals(answer.multipliers))
+    elif status in DOUBTFUL and missing_room is not None and (missing := missing_room()):
+        convex = problem.problem.is_dcp()
+        status, detail = Status.INFEASIBLE if convex else Status.LOCALLY_INFEASIBLE, missing
     elif status is Status.UNBOUNDED:
         held = {"_direction": smooth.direction(problem, answer.x - smooth.x)}
     elif status is Status.EVALUATION_ERROR:

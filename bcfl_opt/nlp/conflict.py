@@ -1,8 +1,8 @@
 """Which constraints of a Pyomo model cannot hold together, and how much would each have to give?
 
 Elastic programme: min sum of slacks s.t. rows and bounds, some of which may be violated by their own slack. Its optimum
-is 0 exactly where they can hold together. Solved on the programme that was read, by IPOPT; for a model that is not convex
-the answer is as local as IPOPT's.
+is 0 exactly where they can hold together. Solved on the programme that was read: linear rows by HiGHS, others by IPOPT;
+for a model that is not convex the answer is as local as IPOPT's.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse as sparse
+from scipy.optimize import linprog
 
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import TOLERANCE
 from bcfl_opt.conflict import Conflict, irreducible
 from bcfl_opt.nlp.duals import LOWER, UPPER
 from bcfl_opt.nlp.kkt import certify, coefficient_sizes
-from bcfl_opt.nlp.presolve import presolve
+from bcfl_opt.nlp.presolve import Multipliers, presolve
 from bcfl_opt.nlp.program import Functions, Program
 from bcfl_opt.threads import one_thread
 
@@ -44,12 +45,7 @@ def find_conflict(program: Program) -> Conflict:
     The bounds of variables hold while rows are looked for; then the bounds of their variables are left out in turn.
     """
     elastic = Elastic(program)
-    rows = [Limit("row", k) for k in range(len(program.constraints))]
-    bounds = [
-        Limit(kind, int(j))
-        for kind, values in (("lower", program.x_lower), ("upper", program.x_upper))
-        for j in np.flatnonzero(np.isfinite(values))
-    ]
+    rows, bounds = elastic.rows(), elastic.bounds()
     crossed = np.flatnonzero(program.x_lower > program.x_upper)
     if crossed.size:
         pair = [Limit("lower", int(crossed[0])), Limit("upper", int(crossed[0]))]
@@ -89,6 +85,20 @@ def find_conflict(program: Program) -> Conflict:
     )
 
 
+@one_thread()
+def missing_room(program: Program, *, convex: bool = False) -> str:
+    """Which rows would have to give way for a point to be feasible; "" if none has to (or if that cannot be told).
+
+    convex : the programme is known to be; then the answer is a proof.
+    """
+    elastic = Elastic(program, convex=convex)
+    least = elastic.least(elastic.rows(), elastic.bounds())
+    if least is None or not least.violation:
+        return ""
+    parts = [f"{elastic.name(limit)} by {amount:.3g}" for limit, amount in list(least.violation.items())[:3]]
+    return f"no point is feasible unless constraints give way: {', '.join(parts)}"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Least:
     """violation : by limit, in its own units, where it is any. part : soft limits that take part in the conflict.
@@ -104,8 +114,8 @@ class Least:
 class Elastic:
     """Elastic programmes over one programme's rows and bounds."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, *, convex: bool = False) -> None:
+        self.program, self._convex = program, convex
         self._start = program.start()
         functions = program.functions
         with np.errstate(all="ignore"):
@@ -121,6 +131,13 @@ class Elastic:
             (np.ones(len(functions.jacobian_rows)), (functions.jacobian_rows, functions.jacobian_columns)),
             shape=(functions.rows, functions.columns),
         )
+
+    def rows(self) -> list[Limit]:
+        return [Limit("row", k) for k in range(len(self.program.constraints))]
+
+    def bounds(self) -> list[Limit]:
+        sides = (("lower", self.program.x_lower), ("upper", self.program.x_upper))
+        return [Limit(kind, int(j)) for kind, values in sides for j in np.flatnonzero(np.isfinite(values))]
 
     def columns(self, row: int) -> np.ndarray:
         """The variables of a row."""
@@ -160,11 +177,11 @@ class Elastic:
         elastic = np.flatnonzero([*(limit in set(soft) for limit in rows), *(True for _ in soft_bounds)])
         under, over = elastic[np.isfinite(lower[elastic])], elastic[np.isfinite(upper[elastic])]
         slack_rows = np.concatenate([under, over])
-        slack_signs = np.concatenate([size[under], -size[over]])
+        slack_signs = np.concatenate([np.ones(len(under)), -np.ones(len(over))])
         slacks = sparse.csr_array(
             (slack_signs, (slack_rows, np.arange(len(slack_rows)))), shape=(len(lower), len(slack_rows))
         )
-        functions = _with_slacks(program.functions, kept, columns, slacks)
+        functions = _with_slacks(program.functions, kept, columns, slacks, size)
         total = n + len(slack_rows)
         read = Program(
             program.model,
@@ -175,13 +192,13 @@ class Elastic:
             np.concatenate([x_lower, np.zeros(len(slack_rows))]),
             np.concatenate([x_upper, np.full(len(slack_rows), np.inf)]),
             cast(Any, [SimpleNamespace(name=self.name(limit)) for limit in (*rows, *soft_bounds)]),
-            lower,
-            upper,
+            lower / size,
+            upper / size,
         )
         with np.errstate(invalid="ignore"):
             missing = np.concatenate([(lower - g)[under] / size[under], (g - upper)[over] / size[over]])
         start = np.concatenate([self._start, np.maximum(np.nan_to_num(missing, nan=1.0, posinf=1.0), 0.0) + 0.1])
-        found = _solved(read, start)
+        found = _solved(read, start, self._convex)
         if found is None:
             return None
         x, multipliers = found
@@ -189,7 +206,7 @@ class Elastic:
         np.add.at(amounts, slack_rows, x[n:total])
         order = [*rows, *soft_bounds]
         violation = {order[k]: float(amounts[k] * size[k]) for k in elastic if amounts[k] > TOLERANCE}
-        weight = np.abs(multipliers.rows) * size
+        weight = np.abs(multipliers.rows)
         of_bounds = {"lower": multipliers.x_lower, "upper": multipliers.x_upper}
         heaviest = np.where(self._start != 0, np.abs(self._start), 1.0)
         part = [order[k] for k in elastic if weight[k] > PART or amounts[k] > TOLERANCE]
@@ -201,8 +218,10 @@ class Elastic:
         return Least(violation, part, held)
 
 
-def _with_slacks(functions: Functions, kept: np.ndarray, columns: np.ndarray, slacks: sparse.csr_array) -> Functions:
-    """These rows, these variables as rows, and slack columns; the objective is the sum of the slacks."""
+def _with_slacks(
+    functions: Functions, kept: np.ndarray, columns: np.ndarray, slacks: sparse.csr_array, size: np.ndarray
+) -> Functions:
+    """These rows, these variables as rows, each in units of its size, and slack columns; minimised: the slacks' sum."""
     place = np.full(functions.rows + 1, -1)
     place[kept] = np.arange(len(kept))
     families = []
@@ -210,22 +229,59 @@ def _with_slacks(functions: Functions, kept: np.ndarray, columns: np.ndarray, sl
         keep = (family.rows >= 0) & (place[family.rows] >= 0)
         if keep.any():
             selected = family.select(keep)
-            families.append(dataclasses.replace(selected, rows=place[selected.rows]))
+            selected.rows[:] = place[selected.rows]
+            selected.constants[0] /= size[selected.rows]  # constant 0 is the coefficient of the whole term
+            families.append(selected)
     n = functions.columns
     unit = sparse.csr_array((np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=(len(columns), n))
-    linear = sparse.csr_array(sparse.hstack([sparse.vstack([functions.linear[kept], unit]), slacks], format="csr"))
+    rows = sparse.diags_array(1.0 / size) @ sparse.vstack([functions.linear[kept], unit])
+    linear = sparse.csr_array(sparse.hstack([rows, slacks], format="csr"))
     cost = np.concatenate([np.zeros(n), np.ones(slacks.shape[1])])
-    constant = np.concatenate([functions.constant[kept], np.zeros(len(columns))])
+    constant = np.concatenate([functions.constant[kept], np.zeros(len(columns))]) / size
     return Functions(0.0, cost, constant, linear, families)
 
 
-def _solved(read: Program, start: np.ndarray) -> tuple[np.ndarray, Any] | None:
+def _solved(read: Program, start: np.ndarray, convex: bool) -> tuple[np.ndarray, Multipliers] | None:
     """Point and multipliers that satisfy the optimality conditions; None if there is none to be found."""
+    if not read.functions.families:
+        return _by_simplex(read)
     reduced = presolve(read)
     if reduced.conflict:
         return None
     for attempt in ATTEMPTS:
         outcome = ipopt.run(reduced, start, options={"max_iter": 500, **attempt}, log=False)
-        if np.isfinite(outcome.x).all() and certify(read, outcome.x, outcome.multipliers, convex=False).holds():
+        if not np.isfinite(outcome.x).all():
+            continue
+        certificate = certify(read, outcome.x, outcome.multipliers, convex=convex)
+        # Rows are near 1: a violation that only the size of runaway variables excuses is one.
+        if certificate.holds() and certificate.unscaled["primal"] <= TOLERANCE:
             return outcome.x, outcome.multipliers
     return None
+
+
+def _by_simplex(read: Program) -> tuple[np.ndarray, Multipliers] | None:
+    """The same for a linear programme, to a vertex: few constraints then take part."""
+    functions = read.functions
+    if not functions.columns:
+        return np.zeros(0), Multipliers(np.zeros(functions.rows), np.zeros(0), np.zeros(0))
+    matrix, low, high = functions.linear, read.lower - functions.constant, read.upper - functions.constant
+    equal = low == high
+    upper, lower = np.flatnonzero(np.isfinite(high) & ~equal), np.flatnonzero(np.isfinite(low) & ~equal)
+    same = np.flatnonzero(equal)
+    result = linprog(
+        functions.objective_linear,
+        A_ub=sparse.vstack([matrix[upper], -matrix[lower]], format="csr"),
+        b_ub=np.concatenate([high[upper], -low[lower]]),
+        A_eq=matrix[same] if same.size else None,
+        b_eq=high[same] if same.size else None,
+        bounds=np.column_stack([read.x_lower, read.x_upper]),
+        method="highs",
+    )
+    if result.status != 0:
+        return None
+    rows = np.zeros(len(low))
+    np.add.at(rows, upper, -result.ineqlin.marginals[: len(upper)])
+    np.add.at(rows, lower, result.ineqlin.marginals[len(upper) :])
+    if same.size:
+        rows[same] = -result.eqlin.marginals
+    return result.x, Multipliers(rows, result.lower.marginals, -result.upper.marginals)

@@ -18,6 +18,7 @@ from bcfl_opt import ipopt
 from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
 from bcfl_opt.context import Context
 from bcfl_opt.nlp import duals
+from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.infeasibility import linear_conflict
 from bcfl_opt.nlp.ipopt_options import validated
@@ -40,6 +41,9 @@ RELAXED: tuple[dict[str, Any], ...] = (
 ESCAPES = 3
 #: Coefficients below this are scaled up.
 TINY = 1e-3
+#: Stops after which it is asked whether any point is feasible. Unbounded is among them: relative to the size of variables
+#: that run away, no violation is large.
+DOUBTFUL = (Status.UNBOUNDED, Status.LOCALLY_INFEASIBLE, Status.NUMERICAL_FAILURE)
 #: Stops that another attempt would only repeat.
 FINAL = (Status.TIME_LIMIT, Status.INTERRUPTED, Status.NO_FREEDOM, Status.UNBOUNDED)
 
@@ -211,6 +215,10 @@ def solve_program(
         if answer.status is Status.SOLVED or final:
             break
     assert best is not None
+    if best.status in DOUBTFUL and (missing := missing_room(read, convex=convex)):
+        best = dataclasses.replace(
+            best, status=Status.INFEASIBLE if convex else Status.LOCALLY_INFEASIBLE, detail=missing
+        )
     if warm_start is not None and warm_start.iterations is not None and best.iterations is not None:
         provenance["iterations_saved"] = warm_start.iterations - best.iterations
     return best

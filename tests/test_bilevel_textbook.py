@@ -133,7 +133,7 @@ def test_ties_are_told() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_equilibria_of_random_games(seed: int) -> None:
-    game = bo.Game(bo.Population.random(6, seed=seed, speed_limits=True))
+    game = bo.Game(bo.Population.random(3, seed=seed, speed_limits=True))
     exact = bo.equilibrium(game)
     for build in (stackelberg_pyomo.build, problem2_pyomo.build, problem3_pyomo.build):
         solution = bo.solve(build(game), method="bilevel")
@@ -167,7 +167,7 @@ def test_a_user_s_change_gets_the_equilibrium_of_the_changed_game() -> None:
     def loss(log_price: float, ratio: float) -> float:
         price = float(np.exp(log_price))
         answer = bo.best_response(game, game.prices(price, ratio * price))
-        return -answer.owner_utility if answer.succeeded else np.inf
+        return -answer.owner_utility if answer.succeeded else 1e9
 
     best = np.inf
     for ratio in np.linspace(0.05, 0.5, 46):

@@ -229,7 +229,7 @@ def _attempts(
             outcome = dataclasses.replace(outcome, certificate=certificate)
         # What Clarabel calls its objective, in the programme's own units: without what the equalities fix.
         constant = -float(shift @ program.b[: len(shift)])
-        rows = tuple(iterates(outcome.log, float(1.0 / (scaling.objective * scaling.point)), constant))
+        rows = tuple(iterates(outcome.log, scaling.money, constant))
         outcome = dataclasses.replace(outcome, x=x, z=z, history=rows)
         provenance["attempts"].append({"options": attempt, "status": outcome.status.name, "detail": outcome.detail})
         if best is None or outcome.status in FINAL:

@@ -23,6 +23,8 @@ from bcfl_opt.nlp.normal_form import without_fixed_cost
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.
 FLOOR = 1e-4
+#: Parts whose units of money differ by less than this, as a power of two, share one.
+ALIKE = 7.0
 #: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
 PROOF = 1e-9
 
@@ -135,14 +137,20 @@ class ConicProgram:
             "gap": float(products.sum()) + float((residual * np.abs(x)).sum()),
         }
 
-    @np.errstate(all="ignore")
     def proof_of_infeasibility(self, z: np.ndarray) -> np.ndarray | None:
         """z in K* with A'z = 0 and b'z < 0, of the parts where it is so; None where it is so nowhere.
 
         For a feasible x, 0 <= s'z = b'z - x'A'z would be negative; as long as A'z is only nearly 0, that excludes no x that
         is large enough. So z is corrected by the least relative change that makes A'z vanish, and must hold to rounding
-        then. One part without a point leaves the whole without one; its z comes back with b'z = -1.
+        then; with and without its least entries, which may be noise. One part without a point leaves the whole without
+        one; its z comes back with b'z = -1.
         """
+        largest = np.abs(z).max(initial=0.0)
+        tried = (self._proven(np.where(np.abs(z) > share * largest, z, 0.0)) for share in (1e-8, 1e-12, 0.0))
+        return next((proof for proof in tried if proof is not None), None)
+
+    @np.errstate(all="ignore")
+    def _proven(self, z: np.ndarray) -> np.ndarray | None:
         transposed = sp.csr_array(self.A.T)
         for _ in range(3):
             weighted = transposed @ sp.diags_array(np.abs(z))
@@ -188,10 +196,30 @@ class ConicProgram:
         the units of money, time and cycles, which scaling by largest entries (Clarabel's own, on A and P) does not: a row
         (-1, 1e-8) looks fine to it. And it makes clients that lie millions apart, each a part, alike.
         """
+        column_part, row_part = self.parts
+        rows, columns, point, objective = self._factors(column_part, row_part, passes)
+        stakes = (objective + point)[np.unique(column_part[(self.q != 0) | (self.P.diagonal() != 0)])]
+        if not stakes.size or np.ptp(stakes) <= ALIKE:  # one unit of money for all
+            column_part, row_part = np.zeros_like(column_part), np.zeros_like(row_part)
+            rows, columns, point, objective = self._factors(column_part, row_part, passes)
+        rows, columns, point, objective = (np.exp2(np.round(factor)) for factor in (rows, columns, point, objective))
+        money = 1.0 / float(objective[0] * point[0]) if len(objective) == 1 else np.nan
+        left, right = sp.diags_array(rows), sp.diags_array(columns)
+        of_cost = sp.diags_array((objective / point)[column_part])
+        program = ConicProgram(
+            sp.csc_array(of_cost @ right @ self.P @ right),
+            objective[column_part] * columns * self.q,
+            sp.csc_array(left @ self.A @ right),
+            point[row_part] * rows * self.b,
+            self.cones,
+        )
+        return program, Scaling(columns / point[column_part], rows / objective[row_part], money)
+
+    def _factors(self, column_part: np.ndarray, row_part: np.ndarray, passes: int) -> tuple[np.ndarray, ...]:
+        """Binary logarithms of the factors of rows, columns, b by part, and the objective by part."""
         A, P, cones = self.A.tocoo(), self.P.tocoo(), self.cones
         m, n = A.shape
-        column_part, row_part = self.parts
-        count = int(max(column_part.max(initial=-1), row_part.max(initial=-1))) + 1
+        count = int(max(column_part.max(initial=0), row_part.max(initial=0))) + 1
         has_b, has_q = (self.b != 0).astype(float), (self.q != 0).astype(float)
         a, p = np.log2(np.abs(A.data)), np.log2(np.abs(P.data))
         b, q = (np.log2(np.abs(np.where(v != 0, v, 1.0))) for v in (self.b, self.q))
@@ -213,26 +241,16 @@ class ConicProgram:
             sums = np.bincount(column_part, has_q * (q + columns), minlength=count)
             sums += np.bincount(of_p, p + columns[P.row] + columns[P.col] - point[of_p], minlength=count)
             objective = -sums / in_cost
-        rows, columns, point, objective = (np.exp2(np.round(factor)) for factor in (rows, columns, point, objective))
-        scaling = Scaling(columns / point[column_part], rows / objective[row_part])
-        left, right = sp.diags_array(rows), sp.diags_array(columns)
-        of_cost = sp.diags_array((objective / point)[column_part])
-        program = ConicProgram(
-            sp.csc_array(of_cost @ right @ self.P @ right),
-            objective[column_part] * columns * self.q,
-            sp.csc_array(left @ self.A @ right),
-            point[row_part] * rows * self.b,
-            cones,
-        )
-        return program, scaling
+        return rows, columns, point, objective
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """x = columns * x_scaled, z = rows * z_scaled."""
+    """x = columns * x_scaled, z = rows * z_scaled, objective = money * scaled objective (NaN where parts have their own)."""
 
     columns: np.ndarray
     rows: np.ndarray
+    money: float
 
     def back(self, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Point and multipliers of the scaled programme -> of the programme as given."""

@@ -15,7 +15,8 @@ _ROW = re.compile(
 def iterates(log: str, factor: float, constant: float) -> Iterator[tuple[float, ...]]:
     """Rows of :data:`bcfl_opt.solution.HISTORY_COLUMNS`: iteration, objective, infeasibilities, mu, step.
 
-    factor, constant : the objective is factor * pcost + constant. Infeasibilities are relative, of the scaled programme.
+    factor, constant : the objective is factor * pcost + constant (NaN where the scaled programme has no one unit of
+    money). Infeasibilities are relative, of the scaled programme.
     """
     for row in _ROW.finditer(log):
         iteration, primal_cost, _, _, primal, dual, _, barrier, step = row.groups()

@@ -9,6 +9,7 @@ import scipy.sparse as sparse
 from scipy.optimize import linprog
 
 from bcfl_opt.certificate import Certificate
+from bcfl_opt.nlp.normal_form import MILLIONTH
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.program import Functions, Program
 
@@ -17,8 +18,6 @@ from bcfl_opt.nlp.program import Functions, Program
 FLOOR = 1e-4
 #: Rounding: a few units in the last place.
 NOISE = 8 * float(np.finfo(float).eps)
-#: What is small for a row or a variable of size 1: sizes are those at the start, and an answer may be far from it.
-MILLIONTH = 1e-6
 
 
 def certify(

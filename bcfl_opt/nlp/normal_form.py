@@ -31,8 +31,8 @@ from bcfl_opt.nlp.program import Family, Functions, Program
 ALIKE = 1e2
 #: Rounding, relative to what is added up.
 ROUNDING = 16 * float(np.finfo(float).eps)
-#: What is small where the usual size is 1.
-THOUSANDTH = 1e-3
+#: What is small where the usual size is 1: sizes are those at the start, and an answer may be far from it.
+MILLIONTH = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +126,7 @@ class NormalForm:
         return lambda x: written.functions.objective(x * self.sizes)
 
     def small(self, groups: np.ndarray) -> np.ndarray:
-        """What counts as small in the objective, by variable, in the programme's own units: a thousandth of the largest pull
+        """What counts as small in the objective, by variable, in the programme's own units: a millionth of the largest pull
         on any variable of the same group, or of all where the objective does not pull at the group.
 
         groups : number of each variable's group; a client's variables are one.
@@ -134,7 +134,7 @@ class NormalForm:
         largest = np.zeros(int(groups.max(initial=-1)) + 1)
         np.maximum.at(largest, groups, np.where(np.isfinite(self.pull), self.pull, 0.0))
         most = largest.max(initial=0.0)
-        return THOUSANDTH * np.minimum(np.where(largest > 0, largest, most or 1.0), 1.0)[groups]
+        return MILLIONTH * np.minimum(np.where(largest > 0, largest, most or 1.0), 1.0)[groups]
 
     def drowned(self, program: Program, groups: np.ndarray) -> float:
         """How much of what is left to decide is lost to rounding where the fixed cost cannot be taken out beforehand.
@@ -271,13 +271,13 @@ def _weights(pull: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 
 def tight(small: float, finest: bool = False) -> dict[str, Any]:
-    """IPOPT's tolerances of a millionth of what is small; a solve that stalls just above them may stop.
+    """IPOPT's tolerances of a thousandth of what is small; a solve that stalls just above them may stop.
 
     Multiplier x slack has no rounding to reckon with, and can be driven as far as doubles go. finest : for a client whose
     pay is a millionth of the whole, which still must be exact to a millionth.
     """
-    tolerance = float(np.clip(1e-11 * small, 1e-18, 1e-15) if finest else np.clip(1e-6 * small, 1e-12, 1e-9))
+    tolerance = float(np.clip(1e-8 * small, 1e-18, 1e-15) if finest else np.clip(1e-3 * small, 1e-12, 1e-9))
     options: dict[str, Any] = dict.fromkeys(("tol", "constr_viol_tol"), tolerance)
-    options["compl_inf_tol"] = min(tolerance, float(np.clip(1e-6 * small, 1e-15, 1e-9)))
+    options["compl_inf_tol"] = min(tolerance, float(np.clip(1e-6 * small, 1e-15, 1e-12)))
     options |= dict.fromkeys(("acceptable_tol", "acceptable_compl_inf_tol"), 1e-9) | {"acceptable_iter": 15}
     return options | {"diverging_iterates_tol": 1e40}  # a time may well be 1e20 times what it was thought to be

@@ -11,7 +11,7 @@ import scipy.sparse.linalg as sla
 from scipy.sparse.csgraph import connected_components
 
 from bcfl_opt.nlp.kkt import coefficient_sizes
-from bcfl_opt.nlp.normal_form import THOUSANDTH
+from bcfl_opt.nlp.normal_form import MILLIONTH
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.program import Functions, Program
 
@@ -101,7 +101,7 @@ def _active(
     functions = program.functions
     own: float | np.ndarray
     if isinstance(unit, np.ndarray):
-        own, floor, least = THOUSANDTH, float(unit.min(initial=1.0)), THOUSANDTH
+        own, floor, least = MILLIONTH, float(unit.min(initial=1.0)), MILLIONTH
     elif unit == 1.0:
         own, floor, least = 1.0, min(float(coefficient_sizes(functions)[-1]), 1.0), 1.0
     else:

@@ -43,8 +43,8 @@ class Instance:
         """A, C."""
         people = self.game.population
         return (
-            people.energy_coefficient * people.training_cycles**3,
-            people.energy_coefficient * self.game.mining_cycles**3,
+            people.energy_coefficient * people.training_cycles** 3,
+            people.energy_coefficient * self.game.mining_cycles** 3,
         )
 
     @property

@@ -137,14 +137,20 @@ class ConicProgram:
             "gap": float(products.sum()) + float((residual * np.abs(x)).sum()),
         }
 
-    @np.errstate(all="ignore")
     def proof_of_infeasibility(self, z: np.ndarray) -> np.ndarray | None:
         """z in K* with A'z = 0 and b'z < 0, of the parts where it is so; None where it is so nowhere.
 
         For a feasible x, 0 <= s'z = b'z - x'A'z would be negative; as long as A'z is only nearly 0, that excludes no x that
         is large enough. So z is corrected by the least relative change that makes A'z vanish, and must hold to rounding
-        then. One part without a point leaves the whole without one; its z comes back with b'z = -1.
+        then; with and without its least entries, which may be noise. One part without a point leaves the whole without
+        one; its z comes back with b'z = -1.
         """
+        largest = np.abs(z).max(initial=0.0)
+        tried = (self._proven(np.where(np.abs(z) > share * largest, z, 0.0)) for share in (1e-8, 1e-12, 0.0))
+        return next((proof for proof in tried if proof is not None), None)
+
+    @np.errstate(all="ignore")
+    def _proven(self, z: np.ndarray) -> np.ndarray | None:
         transposed = sp.csr_array(self.A.T)
         for _ in range(3):
             weighted = transposed @ sp.diags_array(np.abs(z))

@@ -185,6 +185,8 @@ def _attempts(
     feasible = TOLERANCE if normal is None else FEASIBLE
     best: _Answer | None = None
     attempts = list(ATTEMPTS)
+    if normal is not None:
+        attempts.insert(1, tight(1e-3 * float(small.min(initial=1.0))))
     while attempts:
         attempt = attempts.pop(0)
         settings = {**own, **attempt, **options}

@@ -278,6 +278,6 @@ def tight(small: float, finest: bool = False) -> dict[str, Any]:
     """
     tolerance = float(np.clip(1e-8 * small, 1e-18, 1e-15) if finest else np.clip(1e-3 * small, 1e-12, 1e-9))
     options: dict[str, Any] = dict.fromkeys(("tol", "constr_viol_tol"), tolerance)
-    options["compl_inf_tol"] = min(tolerance, float(np.clip(1e-3 * small, 1e-15, 1e-9)))
+    options["compl_inf_tol"] = min(tolerance, float(np.clip(1e-6 * small, 1e-15, 1e-12)))
     options |= dict.fromkeys(("acceptable_tol", "acceptable_compl_inf_tol"), 1e-9) | {"acceptable_iter": 15}
     return options | {"diverging_iterates_tol": 1e40}  # a time may well be 1e20 times what it was thought to be

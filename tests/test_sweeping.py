@@ -109,6 +109,17 @@ def test_models_are_solved_each_from_its_neighbour(small: bo.Game) -> None:
     np.testing.assert_allclose(warm["objective"], exact["objective"], rtol=1e-8)
 
 
+def test_only_a_pyomo_model_starts_from_its_neighbour_and_only_from_another(small: bo.Game) -> None:
+    def build(game: bo.Game, k: int) -> Any:
+        prices = game.prices(0.05, 0.05)
+        return problem1_cvxpy.build(game, prices) if k == 1 else problem1_pyomo.build(game, prices)
+
+    answer = bo.sweep(build, {"k": [0, 1, 2, 3]}, game=small, chunk=4)
+    assert answer["succeeded"].all(), answer["message"].values
+    iterations = answer["iterations"].values.tolist()
+    assert iterations[2] == iterations[0] > iterations[3]
+
+
 def test_convex_models_are_solved_too(small: bo.Game) -> None:
     answer = bo.sweep(problem1_cvxpy.build, {"training_price": [0.05, 0.06]}, game=small, mining_price=0.05)
     exact = bo.sweep(bo.best_response, {"training_price": [0.05, 0.06]}, game=small, mining_price=0.05)

@@ -22,6 +22,7 @@ from bcfl_opt.errors import InputError, listing, unknown_name
 from bcfl_opt.game import Game
 from bcfl_opt.population import Population
 from bcfl_opt.solution import Solution
+from bcfl_opt.solving import solve
 from bcfl_opt.sweeps.fingerprints import describe
 from bcfl_opt.sweeps.records import OWN, Axis, Record, failure, record_of, to_arrow
 
@@ -188,25 +189,31 @@ class Plan:
     def __call__(self, number: int) -> pa.Table:
         """The chunk's results, one row a cell. What goes wrong in a cell is recorded there."""
         games: dict[int, Game] = {}
-        previous: Solution | None = None
+        start: Solution | None = None
         records = []
         for member in self.members(number):
-            record, result = self._cell(member, games, previous)
+            record, start = self._cell(member, games, start)
             records.append(record)
-            previous = result if isinstance(result, Solution) and result.succeeded else None
         return to_arrow(self.positions(number), records)
 
-    def _cell(self, member: tuple[int, ...], games: dict[int, Game], previous: Solution | None) -> tuple[Record, Any]:
+    def _cell(
+        self, member: tuple[int, ...], games: dict[int, Game], start: Solution | None
+    ) -> tuple[Record, Solution | None]:
+        """What is kept of a cell, and what the next one may start from."""
         try:
             game, arguments = self._played(member, games)
+            start = start if self.warm else None
             if self.takes_warm_start:
-                arguments["warm_start"] = previous if self.warm else None
+                arguments["warm_start"] = start
             result = self.function(game, **arguments)
+            follows = self.takes_warm_start
             if _is_model(result):
-                result = _solved(result, previous if self.warm else None)
-            return record_of(result, self.name), result
+                follows = not isinstance(result, ConvexModel) and _comes_from(result, "pyomo")
+                result = solve(result, warm_start=start if follows else None)  # Clarabel has no warm start
+            record = record_of(result, self.name)
         except Exception as error:  # whatever it is, it is this cell's trouble alone
             return failure(error), None
+        return record, result if follows and isinstance(result, Solution) and result.succeeded else None
 
     def _played(self, member: tuple[int, ...], games: dict[int, Game]) -> tuple[Game, dict[str, Any]]:
         """The cell's game and the function's other arguments.
@@ -235,17 +242,13 @@ class Plan:
 
 
 def _is_model(result: Any) -> bool:
-    if isinstance(result, ConvexModel):
-        return True
-    kinds = {(kind.__module__.split(".")[0], kind.__name__) for kind in type(result).__mro__}
-    return ("pyomo", "BlockData") in kinds or ("cvxpy", "Problem") in kinds
+    return isinstance(result, ConvexModel) or _comes_from(result, "pyomo") or _comes_from(result, "cvxpy")
 
 
-def _solved(model: Any, previous: Solution | None) -> Solution:
-    from bcfl_opt.solving import solve
-
-    pyomo = any(kind.__module__.startswith("pyomo.") for kind in type(model).__mro__)
-    return solve(model, warm_start=previous if pyomo else None)  # Clarabel has no warm start
+def _comes_from(result: Any, package: str) -> bool:
+    """Is it a model of this modelling language? Without loading the language."""
+    kind = {"pyomo": "BlockData", "cvxpy": "Problem"}[package]
+    return any(each.__name__ == kind and each.__module__.split(".")[0] == package for each in type(result).__mro__)
 
 
 # ---------------------------------------------------------------------- making a plan

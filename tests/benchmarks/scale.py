@@ -3,7 +3,8 @@
     python tests/benchmarks/scale.py                  # a few minutes on two idle cores
     python tests/benchmarks/scale.py --clients 1e7    # memory of the streaming path at ten million clients
 
-Ratios are medians of runs that take turns, so that another process on the machine disturbs both sides alike.
+Costs in one process are processor time, which other work on the machine disturbs little. Speed-ups are of wall time: medians
+of runs that take turns, which want an idle machine all the same.
 """
 
 from __future__ import annotations
@@ -35,10 +36,16 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
-def seconds(function: Callable[[], object]) -> float:
+def wall(function: Callable[[], object]) -> float:
     begin = time.perf_counter()
     function()
     return time.perf_counter() - begin
+
+
+def core(function: Callable[[], object]) -> float:
+    begin = time.process_time()
+    function()
+    return time.process_time() - begin
 
 
 def write_clients(path: Path, clients: int, step: int = 1 << 20) -> None:
@@ -60,6 +67,14 @@ def write_clients(path: Path, clients: int, step: int = 1 << 20) -> None:
     writer.close()
 
 
+def _ids(file: Path) -> None:
+    """What comparing ids costs on top, where their order does not prove that no two are the same."""
+    from bcfl_opt.parts import source
+
+    parts = source.open_source(file).parts
+    source.check_unique((each for part in parts for each in source.hashes(part, 1 << 17)), lambda _: iter(()))
+
+
 def population_costs(clients: int, directory: Path) -> None:
     file, out = directory / "clients.parquet", directory / "out.parquet"
     write_clients(file, clients)
@@ -67,13 +82,18 @@ def population_costs(clients: int, directory: Path) -> None:
         "responses, sums only": lambda: partitioned.best_response(file, **PRICES),
         "responses, written": lambda: partitioned.best_response(file, **PRICES, out=out, overwrite=True),
         "equilibrium, sums only": lambda: partitioned.equilibrium(file, **LOOSE),
+        "ids out of order, compared": lambda: _ids(file),
         "chosen deadlines under a budget, sums only": lambda: partitioned.equilibrium(
-            file, **LOOSE, deadlines="chosen", payment_budget=0.2 * clients
+            file, **LOOSE, deadlines="chosen", payment_budget=0.5 * clients
         ),
     }
-    partitioned.best_response(file, **PRICES)  # warm
+    partitioned.best_response(file, **PRICES)  # loads what is needed
     for name, task in tasks.items():
-        print(f"{name:45s} {1e6 * seconds(task) / clients:8.2f} us a client and core")
+        print(f"{name:45s} {1e6 * core(task) / clients:8.2f} us of a core a client")
+    few = 20_000
+    write_clients(directory / "few.parquet", few)
+    ipopt = core(lambda: partitioned.best_response(directory / "few.parquet", **PRICES, solver="ipopt"))
+    print(f"{'responses by IPOPT, sums only':45s} {1e6 * ipopt / few:8.0f} us of a core a client")
     size_in, size_out = (path.stat().st_size / clients for path in (file, out))
     print(f"{'Parquet, read and written':45s} {size_in:8.0f} and {size_out:.0f} bytes a client")
     peak = subprocess.run([sys.executable, "-c", PEAK, str(file), str(out)], capture_output=True, text=True, check=True)
@@ -85,19 +105,19 @@ def sweep_costs(cells: int, rounds: int) -> None:
     _ = game.caps
     grid = {"training_price": np.linspace(0.04, 0.06, cells // 20), "mining_price": np.linspace(0.04, 0.06, 20)}
     deadlines = {"deadline": np.linspace(12.0, 20.0, cells)}
-    for executor in (None, 1, 2):  # start the workers, load the solvers
-        bo.sweep(problem1_pyomo.build, {"training_price": [0.04, 0.05] * 1, "mining_price": [0.05]}, game=game, chunk=1)
-        bo.sweep(bo.equilibrium, {"deadline": [14.0, 15.0]}, game=game, executor=executor)
-    nothing = seconds(lambda: bo.sweep(lambda game: 1.0, deadlines, game=game)) / cells
+    for executor in (None, 2):  # start the workers, load the solvers
+        bo.sweep(problem1_pyomo.build, grid, game=game, executor=executor)
+        bo.sweep(bo.equilibrium, deadlines, game=game, executor=executor)
+    nothing = core(lambda: bo.sweep(lambda game: 1.0, deadlines, game=game)) / cells
     print(f"{'a cell that does nothing':45s} {1e3 * nothing:8.3f} ms")
-    alone = seconds(lambda: [bo.equilibrium(game.replace(deadline=d)) for d in deadlines["deadline"]]) / cells
-    swept = seconds(lambda: bo.sweep(bo.equilibrium, deadlines, game=game)) / cells
+    alone = core(lambda: [bo.equilibrium(game.replace(deadline=d)) for d in deadlines["deadline"]]) / cells
+    swept = core(lambda: bo.sweep(bo.equilibrium, deadlines, game=game)) / cells
     print(f"{'an exact cell, alone and in a sweep':45s} {1e3 * alone:8.3f} and {1e3 * swept:.3f} ms")
     for name, function, over in (("exact", bo.equilibrium, deadlines), ("solved", problem1_pyomo.build, grid)):
         ratios, once = [], []
         for _ in range(rounds):
-            one = seconds(lambda function=function, over=over: bo.sweep(function, over, game=game))
-            two = seconds(lambda function=function, over=over: bo.sweep(function, over, game=game, executor=2))
+            one = wall(lambda function=function, over=over: bo.sweep(function, over, game=game))
+            two = wall(lambda function=function, over=over: bo.sweep(function, over, game=game, executor=2))
             ratios.append(one / two)
             once.append(one / cells)
         print(

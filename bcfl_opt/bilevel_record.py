@@ -6,6 +6,9 @@ import dataclasses
 
 import pandas as pd
 
+#: Columns of :attr:`BilevelRecord.starts`, in order.
+ATTEMPT_COLUMNS = ("start", "method", "part", "outcome", "objective", "detail")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BilevelRecord:
@@ -15,8 +18,8 @@ class BilevelRecord:
     starts : DataFrame, one row a start, method and independent part of the problem: ``start``, ``method``, ``part``, ``outcome``
         (the status in words), ``objective`` (of that part; NaN without a point), ``detail``.
     followers : DataFrame by follower's name: ``objective`` (in its own sense), ``gap`` (how much better its own optimum is,
-        relative to the size of its objective's terms), ``convex`` (its problem there: proven or not), ``unique`` (its
-        optimum: True where proven, else False), ``detail``.
+        relative to the size of its objective's terms), ``convexity`` (of its problem there: "proven", "refuted" or
+        "unknown"), ``unique`` (its optimum: True where proven, else False), ``detail``.
     complementarity : largest min(multiplier, slack) over all pairs, each in the follower's own sizes.
     biactive : names of the pairs with both sides 0: there the follower's answer has a kink.
     strongly_stationary : no biactive pair's other side improves the leader to first order.
@@ -40,7 +43,7 @@ class BilevelRecord:
     @property
     def follower_gap(self) -> float:
         """The largest gap of a follower."""
-        return float(self.followers["gap"].max())
+        return float(self.followers["gap"].max()) if len(self.followers) else float("nan")
 
     @property
     def ties(self) -> str:

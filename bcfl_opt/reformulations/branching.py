@@ -39,12 +39,22 @@ BOUNDED, INFEASIBLE, UNBOUNDED, UNKNOWN = "bounded", "infeasible", "unbounded", 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Tree:
     """What the search found. best : the best piece, None if none was better than what was known. bound : no piece is better
-    (minus infinity if the tree was not finished). nodes : looked at. unbounded : a piece without a lower bound was found."""
+    (minus infinity if the tree was not finished, infinity if no piece is feasible). nodes : looked at. unbounded : a
+    piece without a lower bound was found."""
 
     best: Piece | None
     bound: float
     nodes: int
     unbounded: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        if self.unbounded:
+            return Status.UNBOUNDED.value
+        if np.isposinf(self.bound):
+            return Status.INFEASIBLE.value
+        return f"{self.nodes} nodes, {'nothing is better' if np.isfinite(self.bound) else 'not finished'}"
 
 
 def can_branch(system: System) -> bool:

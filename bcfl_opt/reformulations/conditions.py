@@ -87,14 +87,16 @@ class Pair:
 class Conditions:
     """The temporary Block, and how to find one's way in it.
 
-    pairs : all complementarity pairs. multipliers : by follower, constraint and side: (multiplier variable, its unit), the
-        follower's own multiplier in units of its objective per unit of the constraint being the product.
+    pairs : all complementarity pairs. multipliers : by follower's name, then (id of constraint or decision, side):
+        (multiplier variable, its unit); the follower's own multiplier is the product.
+    slack_of : by inequality: (slack variable, side, its unit). sizes : of objectives, constraints and decisions, by their id.
     """
 
     block: BlockData
     pairs: tuple[Pair, ...]
-    multipliers: dict[tuple[int, str], tuple[VarData, float]]
+    multipliers: dict[str, dict[tuple[int, str], tuple[VarData, float]]]
     slack_of: dict[int, tuple[tuple[VarData, str, float], ...]]
+    sizes: dict[int, float]
 
 
 @contextlib.contextmanager
@@ -116,7 +118,7 @@ def imposed(leader: BlockData, followers: Sequence[Follower], sizes: Sequence[Si
         writer = _Writer(block, changed)
         for follower, size in zip(followers, sizes, strict=True):
             writer.write(follower, size)
-        yield Conditions(block, tuple(writer.pairs), writer.multipliers, writer.slack_of)
+        yield Conditions(block, tuple(writer.pairs), writer.multipliers, writer.slack_of, writer.sizes)
     finally:
         if leader.component(name) is not None:
             leader.del_component(name)
@@ -128,14 +130,20 @@ class _Writer:
     def __init__(self, block: BlockData, changed: list[Any]) -> None:
         self.block, self.changed = block, changed
         self.pairs: list[Pair] = []
-        self.multipliers: dict[tuple[int, str], tuple[VarData, float]] = {}
+        self.multipliers: dict[str, dict[tuple[int, str], tuple[VarData, float]]] = {}
         self.slack_of: dict[int, tuple[tuple[VarData, str, float], ...]] = {}
+        self.sizes: dict[int, float] = {}
 
     def write(self, follower: Follower, size: Sizes) -> None:
         self.follower = follower
+        self.own = self.multipliers[follower.name] = {}
         used = {id(variable) for variable in follower.program.variables}
         self.decisions = [variable for variable in follower.decisions if id(variable) in used]
-        self.sizes = {id(v): s for v, s in zip(follower.decisions, size.decisions, strict=True)}
+        self.sizes[id(follower.objective)] = size.objective
+        for item, number in zip(
+            (*follower.decisions, *follower.constraints), (*size.decisions, *size.constraints), strict=True
+        ):
+            self.sizes[id(item)] = number
         self.rows: dict[int, list[Any]] = {id(variable): [] for variable in self.decisions}
         self._add(
             gradient(follower.objective.expr, self.decisions, follower.objective.name), follower.sense / size.objective
@@ -174,7 +182,7 @@ class _Writer:
             return  # the leader alone decides whether it holds: a condition on the leader
         if low is not None and low == high:
             multiplier = self._multiplier(constraint.name, "", True, 1.0)
-            self.multipliers[id(constraint), ""] = (multiplier, objective / scale)
+            self.own[id(constraint), ""] = (multiplier, objective / scale)
             self._add(derivatives, multiplier / scale)
             return
         slacks = []
@@ -185,7 +193,7 @@ class _Writer:
             slack = self.block.slack.add(key)
             self.block.feasibility[key] = body / scale + sign * slack == bound / scale
             multiplier = self._multiplier(constraint.name, side, False, 1.0)
-            self.multipliers[id(constraint), side] = (multiplier, objective / scale)
+            self.own[id(constraint), side] = (multiplier, objective / scale)
             self._add(derivatives, sign * multiplier / scale)
             self.pairs.append(Pair(self.follower, constraint.name, multiplier, slack, 1.0, 0.0, 1.0))
             slacks.append((slack, side, scale))
@@ -199,6 +207,6 @@ class _Writer:
             if bound is None or abs(bound) >= INFINITE:
                 continue
             multiplier = self._multiplier(variable.name, side, False, 1.0)
-            self.multipliers[id(variable), side] = (multiplier, objective / size)
+            self.own[id(variable), side] = (multiplier, objective / size)
             self.rows[id(variable)].append(-sign * multiplier / size)
             self.pairs.append(Pair(self.follower, f"{variable.name} {side}", multiplier, variable, sign, bound, size))

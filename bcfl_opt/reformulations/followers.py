@@ -177,7 +177,7 @@ def _refuse_kinks(name: str, read: Program) -> None:
         kinks = sorted({_KINKS[operator] for operator in _operators(family.shape) if operator in _KINKS})
         if kinks:
             row = int(family.rows[0])
-            place = read.objective.name if row < 0 and read.objective else read.constraints[row].name
+            place = read.constraints[row].name if row >= 0 else getattr(read.objective, "name", "")
             raise ModelError(
                 f"follower {name} is not smooth: {place} uses {kinks[0]}, which has no derivative everywhere; write it with "
                 "smooth expressions and further variables or constraints"

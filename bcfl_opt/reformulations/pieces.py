@@ -18,6 +18,7 @@ from bcfl_opt.certificate import Certificate
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import Multipliers, presolve
 from bcfl_opt.nlp.program import Program
+from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.reformulations.continuation import Clock
 from bcfl_opt.reformulations.system import System
 from bcfl_opt.solution import Status
@@ -120,6 +121,12 @@ def _solved(
         status, detail = outcome.status, outcome.detail
         if np.isfinite(objective) and certificate.holds():
             status = Status.SOLVED
+            bent = second_order(program, outcome.x, outcome.multipliers, unit=unit)
+            certificate = dataclasses.replace(certificate, curvature=bent.curvature)
+            if bent.downhill is not None:
+                status = Status.SADDLE
+                step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))
+                x = outcome.x + step * bent.downhill / np.abs(bent.downhill).max()
         elif status is Status.SOLVED:
             status, detail = Status.NOT_CERTIFIED, certificate.failure()
         elif status is Status.UNBOUNDED and not certificate.primal <= 1e-6:

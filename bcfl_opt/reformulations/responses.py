@@ -7,23 +7,24 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import scipy.sparse as sparse
 from pyomo.core.base.var import VarData
+from pyomo.core.expr.numvalue import value
 from scipy.stats import qmc
 
-from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.nonlinear import Answer, solve_program
 from bcfl_opt.nlp.presolve import presolve
 from bcfl_opt.nlp.program import Program
-from bcfl_opt.nlp.shapes import deeply
 from bcfl_opt.reformulations.conditions import Conditions
 from bcfl_opt.reformulations.continuation import Clock
+from bcfl_opt.reformulations.convex_followers import PROVEN, UNKNOWN, convexity, proven_convex
 from bcfl_opt.reformulations.followers import Follower
 from bcfl_opt.solution import Status
 
 #: Points that are looked at, and starts that are tried from the best of them, where convexity is not proven.
 SAMPLES = 512
 TRIES = 8
+#: Points at which curvature is looked at.
+CURVATURES = 64
 
 
 @contextlib.contextmanager
@@ -52,44 +53,48 @@ def kept_values(variables: Sequence[VarData]) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """A follower's own optimum. answer : of its problem with the leader's variables held. convex : is that proven?
-
-    objective : in the sense of a minimisation; NaN without an optimum.
+    """A follower's own optimum. answer : of its problem with the leader's variables held. convexity : see
+    :func:`~bcfl_opt.reformulations.convex_followers.convexity`. objective : minimised; NaN without an optimum.
     """
 
     answer: Answer
-    convex: bool
+    convexity: str
     objective: float
 
     @property
     def solved(self) -> bool:
         return self.answer.status is Status.SOLVED
 
+    @property
+    def convex(self) -> bool:
+        """Is that proven?"""
+        return self.convexity == PROVEN
+
     def load(self) -> None:
         """Set the follower's decisions to it."""
         self.answer.load()
 
 
-def respond(
-    follower: Follower, *, unit: float, clock: Clock, seed: int | None = None, known_convex: bool = False
-) -> Response:
+def respond(follower: Follower, *, unit: float, clock: Clock, seed: int) -> Response:
     """The follower's optimum at the leader's present values, from the present values of its decisions.
 
-    seed : where convexity is not proven, also from the best of many points, drawn with this seed; None for one start only.
+    Where convexity is not proven, also from the best of many points, drawn with the seed; the best optimum counts.
     """
     with held(follower.parameters):
         answer = solve_program(follower.block, unit=unit, time_limit=clock.left)
-        convex = known_convex or proven_convex(answer.program)
-        if seed is not None and not convex:
-            answer = _best_of_many(follower, answer, unit, clock, seed)
-    solved = answer.status is Status.SOLVED
-    return Response(answer, convex, answer.program.functions.objective(answer.x) if solved else np.nan)
+        read = answer.program
+        verdict = PROVEN if proven_convex(read) else UNKNOWN
+        if verdict != PROVEN and answer.x.size:
+            draws = _draws(read, answer.x, seed)
+            verdict = convexity(read, draws[:CURVATURES])
+            answer = _best_of_many(follower, answer, draws, unit, clock)
+    objective = answer.program.functions.objective(answer.x) if answer.status is Status.SOLVED else np.nan
+    return Response(answer, verdict, float(objective))
 
 
-def _best_of_many(follower: Follower, first: Answer, unit: float, clock: Clock, seed: int) -> Answer:
-    best = first
-    read = first.program
-    for x in _promising(read, first.x, seed):
+def _best_of_many(follower: Follower, first: Answer, draws: np.ndarray, unit: float, clock: Clock) -> Answer:
+    best, read = first, first.program
+    for x in _promising(read, draws):
         if clock.over:
             break
         with kept_values(read.variables):
@@ -106,24 +111,23 @@ def _best_of_many(follower: Follower, first: Answer, unit: float, clock: Clock, 
     return best
 
 
-def _promising(read: Program, x: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Points to start from: the best of many, by objective and violation, well apart from one another."""
-    n = len(x)
-    if not n:
-        return []
-    low, high = read.x_lower, read.x_upper
-    reach = np.maximum(1.0, np.abs(x))
+def _draws(read: Program, x: np.ndarray, seed: int) -> np.ndarray:
+    """Points that fill the bounds evenly; where there is no bound, ten times the size of ``x`` around it."""
     reduced = presolve(read)
-    low, high = np.fmax(low, reduced.x_lower), np.fmin(high, reduced.x_upper)
+    low, high = np.fmax(read.x_lower, reduced.x_lower), np.fmin(read.x_upper, reduced.x_upper)
+    reach = np.maximum(1.0, np.abs(x))
     low = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, x) - 10 * reach)
     high = np.where(np.isfinite(high), high, np.maximum(low, x) + 10 * reach)
-    draws = qmc.scale(qmc.Sobol(n, rng=seed).random(SAMPLES), low, np.maximum(high, low + 1e-12))
+    return qmc.scale(qmc.Sobol(len(x), rng=seed).random(SAMPLES), low, np.maximum(high, low + 1e-12))
+
+
+def _promising(read: Program, draws: np.ndarray) -> list[np.ndarray]:
+    """Points to start from: the best of the draws, by objective and violation, well apart from one another."""
     with np.errstate(all="ignore"):
         scores = np.array([_merit(read, point) for point in draws])
-    order = np.argsort(np.where(np.isnan(scores), np.inf, scores))
+    span = np.maximum(np.ptp(draws, axis=0), 1e-12)
     chosen: list[np.ndarray] = []
-    span = np.maximum(high - low, 1e-12)
-    for k in order.tolist():
+    for k in np.argsort(np.where(np.isnan(scores), np.inf, scores)).tolist():
         if not np.isfinite(scores[k]) or len(chosen) == TRIES:
             break
         if all(np.abs((draws[k] - other) / span).max() > 0.1 for other in chosen):
@@ -137,65 +141,11 @@ def _merit(read: Program, x: np.ndarray) -> float:
     return float(read.functions.objective(x) + 100.0 * violation)
 
 
-# ---------------------------------------------------------------------------------- convexity
-
-
-def proven_convex(read: Program) -> bool:
-    """Is the follower's problem provably convex: by rule, or because it is quadratic with the right eigenvalues?"""
-    reduced = presolve(read)
-    return is_convex(read, reduced.x_lower, reduced.x_upper) or _quadratically_convex(read)
-
-
-def _quadratically_convex(read: Program) -> bool:
-    """Objective and rows of degree 2 at most: their Hessians are constant, and eigenvalues decide."""
-    functions = read.functions
-    if any(deeply(_degree, family.shape) > 2 for family in functions.families) or functions.columns > 500:
-        return False
-    x = np.zeros(functions.columns)
-    has_upper, has_lower = np.isfinite(read.upper), np.isfinite(read.lower)
-    nonlinear = sorted({int(row) for family in functions.families for row in family.rows})
-    for row in nonlinear:
-        multipliers = np.zeros(functions.rows)
-        if row >= 0:
-            multipliers[row] = 1.0
-        values = functions.hessian(x, multipliers, float(row < 0))
-        shape = (functions.columns, functions.columns)
-        lower = sparse.coo_array((values, (functions.hessian_rows, functions.hessian_columns)), shape=shape).toarray()
-        eigenvalues = np.linalg.eigvalsh(lower + np.tril(lower, -1).T)
-        noise = 1e-12 * np.abs(eigenvalues).max(initial=0.0)
-        if (row < 0 or has_upper[row]) and eigenvalues[0] < -noise:
-            return False
-        if row >= 0 and has_lower[row] and eigenvalues[-1] > noise:
-            return False
-    return True
-
-
-def _degree(shape: object) -> float:
-    """Degree of a shape as a polynomial in its variables; infinite for anything else."""
-    if not isinstance(shape, tuple):
-        return 0.0
-    operator, *operands = shape
-    if operator in ("v", "p"):
-        return 1.0 if operator == "v" else 0.0
-    degrees = [_degree(operand) for operand in operands]
-    if operator in ("+", "-"):
-        return max(degrees)
-    if operator == "*":
-        return sum(degrees)
-    if operator == "/" and degrees[1] == 0.0:
-        return degrees[0]
-    if operator == "^" and isinstance(operands[1], float) and operands[1] in (1.0, 2.0):
-        return degrees[0] * operands[1]
-    return 0.0 if max(degrees) == 0.0 else np.inf
-
-
 # ---------------------------------------------------------------------------------- to and from the conditions
 
 
 def start_conditions(follower: Follower, conditions: Conditions, response: Response | None) -> None:
     """Give slacks their values at the model's present point, and multipliers those of the follower's own solve."""
-    from pyomo.core.expr.numvalue import value
-
     for constraint in follower.constraints:
         for slack, side, scale in conditions.slack_of.get(id(constraint), ()):
             low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
@@ -211,8 +161,6 @@ def start_conditions(follower: Follower, conditions: Conditions, response: Respo
             read.variables, multipliers.x_lower.tolist(), multipliers.x_upper.tolist(), strict=True
         ):
             found[id(variable), "lower bound"], found[id(variable), "upper bound"] = z_low, z_high
-    own = {id(item) for item in (*follower.constraints, *follower.decisions)}
-    for (item, side), (multiplier, unit) in conditions.multipliers.items():
-        if item in own:
-            number = found.get((item, side), 0.0 if response is not None or not side else unit)
-            multiplier.set_value(number / unit, skip_validation=True)
+    for (item, side), (multiplier, unit) in conditions.multipliers[follower.name].items():
+        number = found.get((item, side), 0.0 if response is not None or not side else unit)
+        multiplier.set_value(number / unit, skip_validation=True)

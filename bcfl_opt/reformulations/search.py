@@ -74,6 +74,7 @@ def system_of(
 
 def attempts(
     system: System,
+    parts: Sequence[tuple[System, np.ndarray, np.ndarray]],
     method: Reformulation,
     followers: Sequence[Follower],
     conditions: Conditions,
@@ -84,25 +85,24 @@ def attempts(
     options: Mapping[str, Any],
     clock: Clock,
     tell: Callable[[Attempt], None],
-    parts: Sequence[int],
+    wanted: Sequence[int],
     directly: bool,
     enough: float,
 ) -> list[Attempt]:
-    """Two attempts from every start on each of these parts: through the continuation, and (``directly``) without it.
+    """Two attempts from every start on each of the ``wanted`` parts: through the continuation, and (``directly``) without it.
 
     The continuation forgets most of where it began and tends to good answers; without it the start's own piece is
     improved, which makes random starts count. Several parts go through the continuation together, which is faster than one
     after another; each then finds its own piece, and what fails so is tried apart. enough : a lower bound of the
     objective; the search ends where it is met.
     """
-    pieces = system.parts()
-    together = len(parts) > 1 and len(parts) == len(pieces)
+    together = len(wanted) > 1 and len(wanted) == len(parts)
     result: list[Attempt] = []
 
     def end(start: Start, name: str, k: int, x: np.ndarray, otherwise: str) -> Attempt:
-        piece = improved(pieces[k][0], x, unit, options, clock)
+        piece = improved(parts[k][0], x, unit, options, clock)
         outcome = piece.status.value if piece is not None else otherwise
-        return Attempt(start.name, name, k, pieces[k][0], piece, outcome)
+        return Attempt(start.name, name, k, parts[k][0], piece, outcome)
 
     for start in starts:
         for variable, number in zip(variables, start.values, strict=True):
@@ -111,8 +111,8 @@ def attempts(
             start_conditions(follower, conditions, response)
         begin = system.program.start()
         whole = _through(system, begin, method, options, clock)[0] if together else begin
-        for k in parts:
-            part, columns, _ = pieces[k]
+        for k in wanted:
+            part, columns, _ = parts[k]
             found = []
             if together and not clock.over:
                 found.append(end(start, method.name, k, whole[columns], ""))
@@ -127,7 +127,7 @@ def attempts(
             if clock.over:
                 return result
             best = min((attempt.objective for attempt in found if attempt.solved), default=np.inf)
-            if len(pieces) == 1 and best <= enough + 1e-9 * (1 + abs(enough)):
+            if len(parts) == 1 and best <= enough + 1e-9 * (1 + abs(enough)):
                 return result
     return result
 

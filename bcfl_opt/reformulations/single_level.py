@@ -22,14 +22,27 @@ from bcfl_opt.reformulations.followers import Follower
 @contextlib.contextmanager
 def inactive(components: Sequence[Any]) -> Iterator[None]:
     """These components deactivated, for a while."""
-    active = [component for component in components if component.active]
-    for component in active:
+    at_work = [component for component in components if component.active]
+    for component in at_work:
         component.deactivate()
     try:
         yield
     finally:
-        for component in active:
+        for component in at_work:
             component.activate()
+
+
+@contextlib.contextmanager
+def active(components: Sequence[Any]) -> Iterator[None]:
+    """These components activated, for a while."""
+    idle = [component for component in components if not component.active]
+    for component in idle:
+        component.activate()
+    try:
+        yield
+    finally:
+        for component in idle:
+            component.deactivate()
 
 
 @contextlib.contextmanager

@@ -14,11 +14,15 @@ from pyomo.core.base.var import VarData
 from bcfl_opt.nlp.nonlinear import Answer, solve_program
 from bcfl_opt.nlp.presolve import presolve
 from bcfl_opt.nlp.program import Program
+from bcfl_opt.reformulations.branching import linear_relaxation
 from bcfl_opt.reformulations.continuation import Clock
 from bcfl_opt.reformulations.followers import Follower
 from bcfl_opt.reformulations.responses import Response, respond
 from bcfl_opt.reformulations.single_level import inactive, temporary
 from bcfl_opt.solution import Status
+
+#: With more variables than this, the leader's ranges are not looked for.
+RANGED = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +70,7 @@ def starts(
         responses: list[Response | None] = []
         trouble = ""
         for follower in followers:
-            response = respond(follower, unit=unit, clock=clock)
+            response = respond(follower, unit=unit, clock=clock, seed=seed)
             if response.solved:
                 response.load()
             elif not trouble:
@@ -93,10 +97,10 @@ def starts(
         yield answered("the leader's choice for all")
         made += 1
     rng = np.random.default_rng(seed)
-    reduced = presolve(read)
+    low, high = _ranges(read, np.array(mine, dtype=np.int64))
     while made < count and mine and not clock.over:
         load(filled)
-        target = _drawn(rng, reduced.x_lower[mine], reduced.x_upper[mine], (begin, centre)[made % 2][mine])
+        target = _drawn(rng, low, high, (begin, centre)[made % 2][mine])
         columns = [read.variables[k] for k in mine]
         for variable, number in zip(columns, target.tolist(), strict=True):
             variable.set_value(number, skip_validation=True)
@@ -104,6 +108,23 @@ def starts(
         yield answered(f"random decision {made - 1}")
         made += 1
     load(original)
+
+
+def _ranges(read: Program, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest value of these variables; where they have no bound of their own, over the linear constraints."""
+    reduced = presolve(read)
+    low, high = reduced.x_lower[columns].copy(), reduced.x_upper[columns].copy()
+    if len(columns) > RANGED:
+        return low, high
+    for k, column in enumerate(columns.tolist()):
+        for sign, side in ((1.0, low), (-1.0, high)):
+            if not np.isfinite(side[k]):
+                cost = np.zeros(len(read.variables))
+                cost[column] = sign
+                found = linear_relaxation(read, cost)
+                if found.status == 0:
+                    side[k] = sign * found.fun
+    return low, np.maximum(low, high)
 
 
 def _drawn(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, centre: np.ndarray) -> np.ndarray:

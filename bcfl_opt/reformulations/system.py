@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from bcfl_opt.nlp.program import Program
 from bcfl_opt.nlp.subprogram import independent_parts, restricted
 from bcfl_opt.reformulations.conditions import Pair
+from bcfl_opt.reformulations.followers import Follower
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -59,10 +61,17 @@ class System:
         """min(multiplier, slack) of every pair: 0 where complementary."""
         return np.minimum(np.abs(x[self.multiplier]), np.abs(self.slacks(x)))
 
-    def parts(self) -> list[tuple[System, np.ndarray, np.ndarray]]:
-        """The systems that have nothing to do with one another, each with its columns, and its rows of ``program``."""
+    def parts(self, followers: Sequence[Follower]) -> list[tuple[System, np.ndarray, np.ndarray]]:
+        """The systems that have nothing to do with one another, each with its columns, and its rows of ``program``.
+
+        A follower is never divided: it is asked as a whole.
+        """
         shared = np.array([self.relaxation])
-        found = independent_parts(self.whole, (self.multiplier, self.variable), shared)
+        place = {id(variable): k for k, variable in enumerate(self.whole.variables)}
+        own = [[place[id(v)] for v in follower.decisions if id(v) in place] for follower in followers]
+        together = np.array([pair for columns in own for pair in itertools.pairwise(columns)], dtype=np.int64)
+        links = np.concatenate([np.column_stack([self.multiplier, self.variable]), together.reshape(-1, 2)])
+        found = independent_parts(self.whole, (links[:, 0], links[:, 1]), shared)
         if len(found) <= 1:
             return [(self, np.arange(len(self.program.variables)), np.arange(len(self.program.constraints)))]
         result = []

@@ -116,8 +116,8 @@ def _model(game: Game, rent: np.ndarray, reward_caps: bool, screen: bool) -> pyo
         b.utility = pyo.Objective(expr=b.client_utility, sense=pyo.maximize)
 
     m.client = pyo.Block(m.clients, rule=follower)
-    m.training_time = pyo.Reference(m.client[:].training_time)
-    m.mining_time = pyo.Reference(m.client[:].mining_time)
+    m.training_time = pyo.Reference({i: m.client[i].training_time for i in ids}, ctype=pyo.Var)
+    m.mining_time = pyo.Reference({i: m.client[i].mining_time for i in ids}, ctype=pyo.Var)
     t, s = m.training_time, m.mining_time
     m.training_speed = over_clients(m, pyo.Expression, lambda i: mu[i] / t[i])
     m.mining_speed = over_clients(m, pyo.Expression, lambda i: psi / s[i])

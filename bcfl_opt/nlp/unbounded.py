@@ -56,7 +56,10 @@ def runaway(
 
 
 def direction(program: Program, x: np.ndarray) -> dict[str, Any]:
-    """Variable name -> its part of the way from the start to ``x`` (Series by index), the largest of all being 1."""
+    """Variable name -> its part of the way from the start to ``x`` (Series by index), the largest of all being 1.
+
+    What moves less than a tenth as far is not what runs away.
+    """
     move = x - program.start()
     largest = float(np.abs(move).max(initial=0.0))
     if not largest > 0 or not np.isfinite(largest):
@@ -64,7 +67,7 @@ def direction(program: Program, x: np.ndarray) -> dict[str, Any]:
     found = dict(zip(map(id, program.variables), (move / largest).tolist(), strict=True))
     result = {}
     for component in duals.components(program):
-        numbers = {index: found[id(item)] for index, item in component.items() if id(item) in found}
+        numbers = {index: found[id(item)] for index, item in component.items() if abs(found.get(id(item), 0.0)) >= 0.1}
         if numbers:
             result[component.name] = duals.series(component, numbers)
     return result

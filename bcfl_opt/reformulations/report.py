@@ -17,6 +17,7 @@ from bcfl_opt.bilevel_record import ATTEMPT_COLUMNS, BilevelRecord
 from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.errors import listing
 from bcfl_opt.nlp import duals
+from bcfl_opt.nlp.kkt import coefficient_sizes
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.program import Program
 from bcfl_opt.nlp.subprogram import restricted
@@ -82,7 +83,8 @@ class Report:
         """
         read = whole.program
         objective = read.sense * float(read.functions.objective(whole.x))
-        size = max(float(read.functions.objective_size(whole.x)), self.unit if self.unit != 1.0 else 1e-6)
+        least = self.unit if self.unit != 1.0 else min(float(coefficient_sizes(read.functions)[-1]), 1.0)
+        size = max(float(read.functions.objective_size(whole.x)), least)
         bound = read.sense * lowest if np.isfinite(lowest) else None
         away = np.inf if bound is None else abs(bound - objective) / size
         worst = max(whole.checks, key=lambda c: c.gap)

@@ -12,7 +12,9 @@ import scipy.sparse as sparse
 from pyomo.core.base.block import BlockData
 from pyomo.core.base.constraint import Constraint
 from pyomo.core.base.objective import ObjectiveData
+from pyomo.core.base.var import VarData
 from pyomo.core.expr.numvalue import value
+from pyomo.core.expr.visitor import identify_variables
 from scipy.optimize import linprog
 
 from bcfl_opt.certificate import TOLERANCE
@@ -23,12 +25,16 @@ from bcfl_opt.nlp.program import Program
 from bcfl_opt.reformulations.continuation import Clock
 from bcfl_opt.reformulations.convex_followers import PROVEN, REFUTED
 from bcfl_opt.reformulations.followers import Follower
-from bcfl_opt.reformulations.responses import kept_values, respond
+from bcfl_opt.reformulations.responses import held, kept_values, respond
 from bcfl_opt.reformulations.single_level import inactive, temporary
 from bcfl_opt.solution import Status
 
 #: How much worse than its optimum a follower may be where one asks what ties could do, relative to its objective's terms.
 SLACKNESS = (1e-7, 1e-9)
+#: Ties that would move a decision this far, relative to its own size or 1, are taken for unbounded.
+FAR = 1e6
+#: Of what a follower's objective usually weighs, a share that holds nothing in place.
+FAINT = 1e-7
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +101,12 @@ def check(
             f"its own problem{kind} has the value {read.sense * response.objective:.8g} there, and its point in the "
             f"answer {read.sense * objective:.8g}"
         )
-    unique = is_unique(read, y, own) if response.convex and gap <= TOLERANCE else None
+    unique = None
+    if response.convex and gap <= TOLERANCE:
+        # With its own variables at 0 a leader can take all weight from a follower's objective: what counts as a pull
+        # is told by the coefficients before that.
+        usual = unit if unit != 1.0 else min(float(coefficient_sizes(follower.program.functions)[-1]), 1.0)
+        unique = is_unique(read, y, own, FAINT * usual)
     return Check(follower, float(gap), asked, response.convexity, unique, read.sense * objective, detail)
 
 
@@ -110,8 +121,10 @@ def _own_multipliers(read: Program, found: Mapping[tuple[int, str], float]) -> M
 # ---------------------------------------------------------------------------------- ties
 
 
-def is_unique(read: Program, y: np.ndarray, multipliers: Multipliers, active: float = 1e-6) -> bool | None:
-    """Is the optimum of a convex programme the only one? True if proven, None if not.
+def is_unique(
+    read: Program, y: np.ndarray, multipliers: Multipliers, faint: float, active: float = 1e-6
+) -> bool | None:
+    """Is the optimum of a convex programme the only one? True if proven, None if not. faint : a pull that does not count.
 
     A direction to another optimum keeps every row with a multiplier active, leaves none of the other active rows, and is one
     without curvature of the Lagrangian. If 0 is the only such direction, the optimum is unique.
@@ -135,7 +148,8 @@ def is_unique(read: Program, y: np.ndarray, multipliers: Multipliers, active: fl
     room = active * np.maximum(np.abs(g) / row_size, 1.0)
     at_upper, at_lower = (read.upper - g) / row_size <= room, (g - read.lower) / row_size <= room
     pull = np.abs(multipliers.rows) * row_size
-    strength = 1e-5 * max(float(np.abs(gradient * size).max(initial=0.0)), float(pull.max(initial=0.0)), 1e-12)
+    strength = 1e-5 * max(float(np.abs(gradient * size).max(initial=0.0)), float(pull.max(initial=0.0)))
+    strength = max(strength, faint)
     kept = (read.lower == read.upper) | ((at_upper | at_lower) & (pull > strength))
     x_low, x_high = (y - read.x_lower) / size <= active, (read.x_upper - y) / size <= active
     z = np.maximum(multipliers.x_lower, multipliers.x_upper) * size
@@ -143,7 +157,7 @@ def is_unique(read: Program, y: np.ndarray, multipliers: Multipliers, active: fl
     curvature = hessian * size[:, None] * size[None, :]
     top = np.abs(curvature).max(initial=0.0)
     blocks = [dense[kept], np.eye(n)[still]]
-    if top > 0:
+    if top > faint:
         blocks.append(curvature / top)
     matrix = np.vstack(blocks)
     basis = scipy.linalg.null_space(matrix, rcond=1e-9) if matrix.size else np.eye(n)
@@ -176,7 +190,7 @@ def pessimistic(
     followers: Sequence[Follower],
     checks: Sequence[Check],
     objective: ObjectiveData,
-    held_variables: Sequence[object],
+    held_variables: Sequence[VarData],
     *,
     unit: float,
     clock: Clock,
@@ -187,43 +201,44 @@ def pessimistic(
     two slacknesses the value at none is extrapolated, as a strictly convex objective lets a point move with the root of it.
     None where that cannot be found. The leader's own constraints do not bind a follower and are left out.
     """
+    start = float(value(objective))
     loose = [c for c in checks if c.unique is not True]
-    if not loose:
-        return float(value(objective))
+    free = {id(v): v for c in loose for v in c.follower.decisions}
+    if not any(id(v) in free for v in identify_variables(objective.expr, include_fixed=False)):
+        return start
     inside = {id(row) for follower in followers for row in follower.constraints}
     rows = [row for row in leader.component_data_objects(Constraint, active=True) if id(row) not in inside]
-    free = {id(variable) for c in loose for variable in c.follower.decisions}
-    fixed = [v for v in held_variables if id(v) not in free and not v.fixed]  # type: ignore[attr-defined]
-    start = value(objective)
-    found = []
+    far = {key: FAR * max(1.0, abs(v.value or 0.0)) for key, v in free.items()}
+    against = pyo.maximize if objective.sense == pyo.minimize else pyo.minimize
+    worst = -np.inf if against == pyo.minimize else np.inf
+    found: list[float] = []
     with (
         inactive([objective, *(follower.objective for follower in followers), *rows]),
         temporary(leader, "ties") as block,
-        kept_values([v for c in loose for v in c.follower.decisions]),
+        kept_values(list(free.values())),
+        held([v for v in held_variables if id(v) not in free]),
     ):
-        for variable in fixed:
-            variable.fix()  # type: ignore[attr-defined]
-        try:
-            sense = pyo.maximize if objective.sense == pyo.minimize else pyo.minimize
-            block.worst = pyo.Objective(expr=objective.expr, sense=sense)
-            block.optimal = pyo.Constraint(pyo.Any)
-            for slackness in SLACKNESS:
-                for k, c in enumerate(loose):
-                    size = max(
-                        float(c.follower.program.functions.objective_size(c.follower.program.start())), unit, 1e-6
-                    )
-                    bound = c.follower.sense * c.objective + slackness * size
-                    if k in block.optimal:
-                        del block.optimal[k]
-                    block.optimal[k] = c.follower.sense * c.follower.objective.expr <= bound
-                answer = solve_program(leader, unit=unit, time_limit=clock.left)
-                if answer.status is not Status.SOLVED:
-                    return -sense * np.inf if answer.status is Status.UNBOUNDED else None
-                found.append(float(answer.objective))
-        finally:
-            for variable in fixed:
-                variable.unfix()  # type: ignore[attr-defined]
+        block.worst = pyo.Objective(expr=objective.expr, sense=against)
+        block.near = pyo.Constraint(list(free), rule=lambda _, key: (-far[key], free[key], far[key]))
+        for slackness in SLACKNESS:
+            block.del_component("optimal")
+            block.optimal = pyo.Constraint(
+                range(len(loose)), rule=lambda _, k, s=slackness: _nearly_optimal(loose[k], s, unit)
+            )
+            answer = solve_program(leader, unit=unit, time_limit=clock.left)
+            if answer.status is not Status.SOLVED:
+                return worst if answer.status is Status.UNBOUNDED else None
+            for v, x in zip(answer.program.variables, answer.x.tolist(), strict=True):
+                if abs(x) > 0.99 * far[id(v)]:
+                    return worst
+            found.append(float(answer.objective))
     ratio = float(np.sqrt(SLACKNESS[0] / SLACKNESS[1]))
-    worst = (ratio * found[1] - found[0]) / (ratio - 1)
-    # Maximising what the leader minimises: worse is larger.
-    return max(worst, start) if objective.sense == pyo.minimize else min(worst, start)
+    extrapolated = (ratio * found[1] - found[0]) / (ratio - 1)
+    return max(extrapolated, start) if against == pyo.maximize else min(extrapolated, start)
+
+
+def _nearly_optimal(c: Check, slackness: float, unit: float) -> object:
+    """The follower's objective is at most this much worse than at its point."""
+    read = c.follower.program
+    size = max(float(read.functions.objective_size(read.start())), unit, 1e-6)
+    return c.follower.sense * c.follower.objective.expr <= c.follower.sense * c.objective + slackness * size

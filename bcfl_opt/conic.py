@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
-import importlib.util
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,7 +20,7 @@ from bcfl_opt.context import ConvexModel
 from bcfl_opt.convex.conic_program import ConicProgram
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.refinement import refine
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, listing, unknown_name
+from bcfl_opt.errors import InputError, ModelError, choice, listing, require, unknown_name
 from bcfl_opt.solution import Quality, Solution, Status
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ def solve_convex(
     if not problem.problem.variables():
         return _constant(problem, solver)
     if solver == "ipopt":
+        require("sparsediffpy", "casadi", "pyomo", "cyipopt")
         from bcfl_opt.convex.smooth import solve_smooth
 
         return solve_smooth(problem, options=options, time_limit=time_limit, warm_start=warm_start, streams=streams)
@@ -105,11 +108,6 @@ def solve_convex(
         stream.write(solution.log)
         stream.flush()
     return solution
-
-
-def available() -> bool:
-    """Can Clarabel be imported here? Probed without importing it."""
-    return importlib.util.find_spec("clarabel") is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -126,8 +124,7 @@ class _Outcome:
 
 
 def _solve_clarabel(problem: ConvexProblem, options: dict[str, Any], time_limit: float | None) -> Solution:
-    if not available():
-        raise SolverMissingError("Clarabel is not installed: pip install clarabel")
+    require("clarabel")
     offenders = problem.offenders("is_dcp")
     if offenders:
         raise ModelError(
@@ -270,9 +267,31 @@ def _clarabel(
         raise InputError(f"Clarabel refuses its options: {error}") from error
     if settings.verbose:
         solver.print_to_buffer()
-    result = solver.solve()
+    with _stopped_by_ctrl_c(solver):
+        result = solver.solve()
     log = solver.get_print_buffer() if settings.verbose else ""
     return str(result.status), np.array(result.x), np.array(result.z), int(result.iterations), log
+
+
+@contextlib.contextmanager
+def _stopped_by_ctrl_c(solver: Any) -> Iterator[None]:
+    """Let Ctrl-C stop Clarabel after its present iteration instead of after its last; then it means what it always does.
+
+    Clarabel prints and forgets what its callback raises, so that the callback must stop it by its answer.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield  # signals reach the main thread only; or whoever started us ignores them
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    solver.set_termination_callback(lambda _: bool(pressed))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if pressed:
+        usual(signal.SIGINT, None)
 
 
 def _settings(options: Mapping[str, Any], time_limit: float | None = None) -> Any:

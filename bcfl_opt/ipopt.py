@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from bcfl_opt.errors import SolverMissingError
+from bcfl_opt.errors import require
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Functions
@@ -94,11 +93,6 @@ class Scaling:
         return cls(objective, 1.0 / size, 1.0 / np.where(usable, reach, 1.0))
 
 
-def available() -> bool:
-    """Can cyipopt be imported here? Probed without importing it."""
-    return importlib.util.find_spec("cyipopt") is not None
-
-
 def versions() -> dict[str, str]:
     """cyipopt's and IPOPT's version."""
     import cyipopt
@@ -137,7 +131,9 @@ def run(
     x = np.clip(x, low, high)
     if not n or np.all(low == high):
         return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
-    cyipopt = _cyipopt()
+    require("cyipopt")
+    import cyipopt
+
     idle = int(_ignores_objective(presolved))
     if idle:
         functions = _WithIdleVariable(presolved.functions)
@@ -322,14 +318,6 @@ def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Out
     status = Status.SOLVED if holds else Status.INFEASIBLE
     detail = "" if holds else "every variable is fixed, and a constraint does not hold there"
     return Outcome(status, detail, x, multipliers, 0, "", time.perf_counter() - begin)
-
-
-def _cyipopt() -> Any:
-    if not available():
-        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
-    import cyipopt
-
-    return cyipopt
 
 
 _controller: ThreadpoolController | None = None

@@ -12,7 +12,7 @@ import numpy as np
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.context import Context, ConvexModel
-from bcfl_opt.errors import InputError, ModelError, choice
+from bcfl_opt.errors import InputError, ModelError, choice, require
 from bcfl_opt.follower import SPEED_LIMITS, follower_gap
 from bcfl_opt.solution import Quality, Solution, Status, clients_table
 
@@ -83,9 +83,15 @@ def _solve_pyomo(
     tee: bool,
     finest: bool = False,
 ) -> Solution:
+    require("casadi", "cyipopt")
     from bcfl_opt.nlp.nonlinear import Answer, solve_program
 
     previous = None if warm_start is None else warm_start._warm_start
+    if warm_start is not None and previous is None:
+        raise InputError(
+            "warm_start: a Pyomo model starts from a solution that IPOPT found in this session; this one is exact, is of "
+            "another solver, or was read from a file"
+        )
     if previous is not None and not isinstance(previous, Answer):
         raise InputError("a Pyomo model starts from a previous solution of a Pyomo model; this one is of a CVXPY model")
     context: Context | None = getattr(model, "bcfl", None)

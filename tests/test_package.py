@@ -33,6 +33,7 @@ FILES = {
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("errors", "_pyomo_registration"),
+    "files": ("files", "tables", "documents", "interchange"),
     "data": ("population", "shapley", "sample"),
     "game": ("game",),
     "notions": ("participation", "context", "utilities", "certificate", "solution"),

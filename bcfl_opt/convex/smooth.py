@@ -18,7 +18,7 @@ from bcfl_opt import ipopt
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.smooth_program import SmoothProgram, odd_power_domains, two_sided
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, listing
+from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import Multipliers
@@ -52,8 +52,6 @@ def solve_smooth(
     is convex in the user's variables, its gradient there is the residual, and f(y) >= f(x) - sum(multiplier x slack)
     - sum |residual| |y - x| for every feasible y. Arguments and errors: see :func:`bcfl_opt.conic.solve_convex`.
     """
-    if not ipopt.available():
-        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
     settings = validated(options or {})
     rows = two_sided(problem)
     if problem.problem.is_dcp():

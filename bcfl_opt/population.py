@@ -255,30 +255,29 @@ def _refuse_misnamed(frame: pd.DataFrame, source: str) -> None:
     counted = frame.index.nlevels == 1 and frame.index.name is None and isinstance(frame.index, pd.RangeIndex)
     if "client" not in frame and counted:  # the ids would be row numbers
         wanted.append("client")
-        for column in frame.columns:
-            if _is_label(column) and frame[column].notna().any():
-                raise InputError(
-                    f"{source}: column {column!r} looks like the row labels of another table; name it 'client' if it holds "
-                    "the clients' ids, else delete it"
-                )
+        first = frame.columns[0] if len(frame.columns) else None
+        if isinstance(first, str) and re.fullmatch(_ROW_LABELS, first) and frame[first].notna().any():
+            raise InputError(
+                f"{source}: column {first!r} looks like the row labels of another table; name it 'client' if it holds "
+                "the clients' ids, else delete it"
+            )
     spellings = {_spelling(name): name for name in wanted}
     spellings |= {_spelling(symbol): name for symbol, name in SYMBOLS.items() if name in wanted and len(symbol) > 1}
     for column in frame.columns:
         if isinstance(column, str) and not _holds_numbers(column):
-            near = difflib.get_close_matches(_spelling(column), spellings, n=1, cutoff=0.85)
+            near = difflib.get_close_matches(_spelling(column), spellings, n=1, cutoff=0.8)
             if near:
                 name = spellings[near[0]]
                 raise InputError(f"{source}: unknown column {column!r}; did you mean {name!r}? Then rename it")
 
 
+#: What an index without a name is called: by our reader of CSV, by pandas', in Parquet.
+_ROW_LABELS = r"unnamed column 1|Unnamed: 0|__index_level_0__"
+
+
 def _spelling(column: str) -> str:
     """What is left of a name without a unit in brackets, case, and all that is neither a letter nor a digit."""
     return re.sub(r"[\W_]+", "", re.sub(r"[(\[].*", "", column)).casefold()
-
-
-def _is_label(column: Any) -> bool:
-    pattern = r"unnamed column \d+|Unnamed: \d+|__index_level_\d+__"
-    return isinstance(column, str) and re.fullmatch(pattern, column) is not None
 
 
 def _with_ids(frame: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bcfl_opt.game import Game as Game
     from bcfl_opt.judging import CrossCheck as CrossCheck
     from bcfl_opt.judging import cross_check as cross_check
+    from bcfl_opt.model_files import write_model as write_model
     from bcfl_opt.population import Population as Population
     from bcfl_opt.solution import Quality as Quality
     from bcfl_opt.solution import Solution as Solution
@@ -52,6 +53,7 @@ _HOMES = {
     "Quality": "solution",
     "solve": "solving",
     "explain": "diagnose",
+    "write_model": "model_files",
     "CrossCheck": "judging",
     "cross_check": "judging",
 }

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bcfl_opt import tables
 from bcfl_opt.errors import InputError
 
 #: Version of the layout of every document; it grows when a reader would have to change.
@@ -86,17 +85,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, complex):
         return {"real": plain(value.real), "imaginary": plain(value.imag)}
     if isinstance(value, pd.DataFrame):
-        flat = tables.flat_table(value)
-        columns = [cells_of(flat.iloc[:, k]) for k in range(flat.shape[1])]
-        names = [str(name) for name in flat.columns]
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        columns = {str(name): cells_of(cells) for name, cells, _ in _columns(value)}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if isinstance(value, pd.Series):
-        labels = value.index.to_frame(index=False)
+        levels = labels_of(value.index)
         return {
-            "labels": [
-                list(row) for row in zip(*(cells_of(labels.iloc[:, k]) for k in range(labels.shape[1])), strict=True)
-            ],
-            "fields": [_field(level, labels.iloc[:, k]) for k, level in enumerate(value.index.names)],
+            "labels": [list(row) for row in zip(*map(cells_of, levels), strict=True)],
+            "fields": [_field(level.name, level) for level in levels],
             "values": cells_of(value),
         }
     if isinstance(value, np.ndarray):
@@ -156,7 +151,7 @@ def labelled(value: Any) -> Any:
         levels = [list(level) for level in zip(*value["labels"], strict=True)] or [[] for _ in value["fields"]]
         columns = [_column(field, level) for field, level in zip(value["fields"], levels, strict=True)]
         names = [field["name"] for field in value["fields"]]
-        index = pd.Index(columns[0], name=names[0], tupleize_cols=False)
+        index = _index(columns[0], names[0])
         if len(columns) > 1:
             index = pd.MultiIndex.from_arrays(columns, names=names)
         return pd.Series(_array(value["values"]), index=index)
@@ -216,7 +211,7 @@ def with_tables(whole: Mapping[str, Any]) -> dict[str, Any]:
         frame = pd.DataFrame({name: values for name, values in series.items() if name not in index})
         if index:
             (label,) = index
-            frame = frame.set_axis(pd.Index(series[label], name=label, tupleize_cols=False), axis=0)
+            frame = frame.set_axis(_index(series[label], label), axis=0)
         content[table] = frame
     return content
 
@@ -225,10 +220,20 @@ def with_tables(whole: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    flat = tables.flat_table(frame)
-    labels = flat.shape[1] - frame.shape[1]
-    fields = [_field(name, flat.iloc[:, k]) for k, name in enumerate(flat.columns)]
-    return [{**field, "index": True} if k < labels else field for k, field in enumerate(fields)]
+    return [{**_field(name, cells), **({"index": True} if label else {})} for name, cells, label in _columns(frame)]
+
+
+def _columns(frame: pd.DataFrame) -> Iterator[tuple[Any, pd.Series, bool]]:
+    """Name, cells, and whether they are labels: a named index first, as a column; one without a name counts rows."""
+    if any(name is not None for name in frame.index.names):
+        yield from ((level.name, level, True) for level in labels_of(frame.index))
+    yield from ((name, frame[name], False) for name in frame)
+
+
+def labels_of(index: pd.Index) -> list[pd.Series]:
+    """The levels of an index as series of the same types; pandas' own ways from one to the other change some."""
+    levels = [index.get_level_values(k) for k in range(index.nlevels)]
+    return [pd.Series(level, dtype=level.dtype, name=name) for level, name in zip(levels, index.names, strict=True)]
 
 
 def _field(name: Any, cells: pd.Series) -> dict[str, Any]:
@@ -249,6 +254,8 @@ def cells_of(cells: pd.Series) -> list[Any]:
     if cells.dtype.kind == "f" and isinstance(cells.dtype, np.dtype):
         values = cells.to_numpy(dtype=float)
         return values.tolist() if np.isfinite(values).all() else [plain(value) for value in values.tolist()]
+    if cells.dtype == object:  # where None is not NaN
+        return [{"number": plain(cell)} if isinstance(cell, float) else plain(cell) for cell in cells.tolist()]
     return [plain(cell) for cell in cells.tolist()]
 
 
@@ -263,7 +270,7 @@ def _column(field: Mapping[str, Any], cells: list[Any]) -> pd.Series:
         numbers = [-1 if cell is None else codes[cell] for cell in cells]
         return pd.Series(pd.Categorical.from_codes(numbers, pd.Index(categories), ordered=field["ordered"]))
     if not isinstance(name, str) or _DTYPE.fullmatch(name) is None:
-        raise InputError(f"column {field['name']!r}: type {name!r} is not known")
+        raise InputError(f"column {field['name']!r}: no file holds the type {name!r}")
     if name == "object":
         array = np.empty(len(cells), dtype=object)
         array[:] = [_as_tuple(cell) for cell in cells]
@@ -271,6 +278,8 @@ def _column(field: Mapping[str, Any], cells: list[Any]) -> pd.Series:
     if name.startswith("float"):
         return pd.Series([number(cell) for cell in cells], dtype=name)
     if name.startswith("datetime64"):
+        if not all(cell is None or isinstance(cell, str) for cell in cells):
+            raise InputError(f"column {field['name']!r}: a time is not a text")
         times = pd.to_datetime(pd.Series(cells, dtype=object), format="ISO8601", utc=", " in name)
         return times.astype(name)
     wanted = bool if name.startswith("bool") else str if name in ("str", "string") else int | float
@@ -282,5 +291,11 @@ def _column(field: Mapping[str, Any], cells: list[Any]) -> pd.Series:
     return pd.Series(cells, dtype=name)
 
 
+def _index(labels: pd.Series, name: Any) -> pd.Index:
+    return pd.Index(labels, dtype=labels.dtype, name=name, tupleize_cols=False)
+
+
 def _as_tuple(cell: Any) -> Any:
+    if isinstance(cell, dict) and set(cell) == {"number"}:
+        return number(cell["number"])
     return tuple(_as_tuple(item) for item in cell) if isinstance(cell, list) else cell

@@ -35,7 +35,7 @@ class ModelError(BcflOptError, ValueError):
 
 
 class SolverMissingError(BcflOptError, RuntimeError):
-    """A solver that was asked for is not installed; the text says how to install it."""
+    """A solver, or another library that something needs, is not installed; the text says how to install it."""
 
 
 class NoSolutionError(BcflOptError, RuntimeError):

@@ -21,6 +21,7 @@ from bcfl_opt.errors import InputError, listing
 def read_bytes(path: Path) -> bytes:
     """What the file holds; InputError where there is none, or it is none that can be read."""
     name = path.name or str(path)
+    _refuse_nul(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -32,10 +33,6 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{name}: no such file at {path}") from error
     except OSError as error:
         raise InputError(f"{name}: cannot be read: {error.strerror}: {path}") from error
-    except InputError:
-        raise
-    except ValueError as error:  # a NUL in the path
-        raise InputError(f"{str(path)!r}: is not the name of a file") from error
 
 
 @contextlib.contextmanager
@@ -137,6 +134,7 @@ def _unwritable(error: UnicodeEncodeError) -> str:
 
 
 def _check_file(path: Path, *, overwrite: bool) -> None:
+    _refuse_nul(path)
     try:
         if not path.parent.is_dir():
             raise InputError(f"{path}: there is no folder {path.parent}; make it first")
@@ -149,10 +147,11 @@ def _check_file(path: Path, *, overwrite: bool) -> None:
                 raise InputError(_taken(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    except InputError:
-        raise
-    except ValueError as error:  # a NUL in the path
-        raise InputError(f"{str(path)!r}: is not the name of a file") from error
+
+
+def _refuse_nul(path: Path) -> None:
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: is not the name of a file")
 
 
 def _flush(file: Path) -> None:

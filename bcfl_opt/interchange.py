@@ -61,17 +61,22 @@ def save(
             notes.write_text(documents.as_text(_without_tables(whole)) + "\n", encoding="utf-8")
         return
     with new_file(path, overwrite=overwrite) as (partial,):
-        if ending == ".json":
-            partial.write_text(documents.as_text(whole) + "\n", encoding="utf-8")
-            back = documents.with_tables(whole)
-        elif ending == ".nc":
-            _write_netcdf(partial, whole, content)
-            back = _from_netcdf(partial.read_bytes(), kind)
-        else:
-            content = {table: _as_text_columns(content[table])}
-            _write_parquet(partial, documents.as_text(_without_tables(whole)), content[table], path.name)
-            back = {table: pd.read_parquet(io.BytesIO(partial.read_bytes()))}
-        _refuse_changes(path, content, back)
+        try:
+            if ending == ".json":
+                partial.write_bytes(documents.as_text(whole).encode() + b"\n")
+                back = documents.with_tables(whole)
+            elif ending == ".nc":
+                _write_netcdf(partial, whole, content)
+                back = _from_netcdf(partial.read_bytes(), kind)
+            else:
+                content = {table: _as_text_columns(content[table])}
+                _write_parquet(partial, documents.as_text(_without_tables(whole)), content[table])
+                back = {table: pd.read_parquet(io.BytesIO(partial.read_bytes()))}
+            _refuse_changes(content, back)
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from error
+        except (LookupError, TypeError) as error:
+            raise InputError(f"{path.name}: something in it would not come back as it is: {error}") from error
 
 
 def _without_tables(whole: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,14 +90,14 @@ def _as_text_columns(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(texts, "str"))
 
 
-def _write_parquet(path: Path, notes: str, frame: pd.DataFrame, name: str) -> None:
+def _write_parquet(path: Path, notes: str, frame: pd.DataFrame) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         arrow = pa.Table.from_pandas(frame)
     except (pa.ArrowException, TypeError) as error:
-        raise InputError(f"{name}: Parquet cannot hold the table: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"Parquet cannot hold the table: {' '.join(str(error).split())[:200]}") from error
     pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), ATTRIBUTE: notes}), path)
 
 
@@ -113,7 +118,8 @@ def _write_netcdf(path: Path, whole: Mapping[str, Any], content: Mapping[str, An
         return {"netcdf": name}
 
     rest = dict(whole)
-    ids = stored("client", index.to_series()) or cells_of(index.to_series())
+    (labels,) = documents.labels_of(index)
+    ids = stored("client", labels) or cells_of(labels)
     for k, (table, frame) in enumerate(frames.items()):
         if frame.index.equals(index):
             columns = {
@@ -123,7 +129,7 @@ def _write_netcdf(path: Path, whole: Mapping[str, Any], content: Mapping[str, An
     for group in GROUPS:
         rest[group] = dict(rest.get(group) or {})
         for name, value in (content.get(group) or {}).items():
-            if isinstance(value, pd.Series) and _identical(value.index.rename(index.name), index):
+            if isinstance(value, pd.Series) and frames and _identical(value.index.set_names(index.names), index):
                 place = stored(f"{group}_{name}", value)
                 rest[group][name] = {**place, "index_name": value.index.name} if place else rest[group][name]
     coordinates = {"client": arrays.pop("client")} if "client" in arrays else {}
@@ -133,19 +139,16 @@ def _write_netcdf(path: Path, whole: Mapping[str, Any], content: Mapping[str, An
 
 def _native(cells: pd.Series) -> np.ndarray | None:
     """The cells as an array that classic NetCDF has a type for; None where it has none."""
-    kind = cells.dtype.kind if isinstance(cells.dtype, np.dtype) else "text" if cells.dtype == "str" else ""
-    if kind == "text" and cells.notna().all():
-        return cells.to_numpy(dtype=object)
-    if kind == "O" and all(type(cell) is str for cell in cells):
+    if cells.dtype == object or cells.dtype == "str":
+        return cells.to_numpy(dtype=object) if all(type(cell) is str for cell in cells) else None
+    if cells.dtype in (np.float64, np.bool_):
         return cells.to_numpy()
-    if kind in "fb" and cells.dtype.itemsize in (1, 8):
-        return cells.to_numpy()
-    if kind == "i" and cells.abs().max() < 2**31:
+    if cells.dtype == np.int64 and cells.min() >= -(2**31) and cells.max() < 2**31:
         return cells.to_numpy(dtype=np.int32)
     return None
 
 
-def _refuse_changes(path: Path, content: Mapping[str, Any], back: Mapping[str, Any]) -> None:
+def _refuse_changes(content: Mapping[str, Any], back: Mapping[str, Any]) -> None:
     """Raise for the first table or series that would not come back bit by bit, type by type."""
     for name, value in content.items():
         if isinstance(value, pd.DataFrame):
@@ -159,22 +162,23 @@ def _refuse_changes(path: Path, content: Mapping[str, Any], back: Mapping[str, A
             if not _identical(before, after):
                 kind = getattr(before, "dtype", type(before).__name__)
                 raise InputError(
-                    f"{path.name}: {where} of type {kind} would not come back as it is; "
+                    f"{where} of type {kind} would not come back as it is; "
                     "use text, whole numbers or dates for ids and plain columns, or another format"
                 )
 
 
 def _identical(one: Any, other: Any) -> bool:
     if isinstance(one, pd.Series) and isinstance(other, pd.Series):
-        return one.dtype == other.dtype and one.equals(other) and _identical(one.index, other.index)
+        same_cells = one.dtype != object or all(map(_identical, one.tolist(), other.tolist()))
+        return one.dtype == other.dtype and one.equals(other) and _identical(one.index, other.index) and same_cells
     if isinstance(one, pd.MultiIndex):
         return isinstance(other, pd.MultiIndex) and one.equals(other) and list(one.dtypes) == list(other.dtypes)
     if isinstance(one, pd.Index):
-        same_cells = one.dtype != object or [type(i) for i in one] == [type(i) for i in other]
+        same_cells = one.dtype != object or all(map(_identical, one.tolist(), other.tolist()))
         return one.equals(other) and one.dtype == other.dtype and one.name == other.name and same_cells
     if isinstance(one, np.ndarray):
         return isinstance(other, np.ndarray) and np.array_equal(one, other, equal_nan=True)
-    return bool(one == other or (one != one and other != other))
+    return type(one) is type(other) and bool(one == other or (one != one and other != other))
 
 
 # ---------------------------------------------------------------------- in

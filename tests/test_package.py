@@ -36,7 +36,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "files": ("files", "tables", "documents", "interchange"),
     "data": ("population", "shapley", "sample"),
     "game": ("game",),
-    "notions": ("participation", "context", "utilities", "certificate", "solution"),
+    "notions": ("participation", "context", "model_files", "utilities", "certificate", "solution"),
     "models": tuple(name for name in FILES if name.startswith("models")),
     "truth": ("exact",),
     "paper": ("closed_form",),

@@ -57,6 +57,10 @@ def write_model(model: BlockData, path: str | PathLike[str], *, overwrite: bool 
         partial.write_text(text, encoding="utf-8")
 
 
+#: By default Pyomo would eliminate variables, apply scaling suffixes and drop constant rows.
+_AS_IT_STANDS = {"linear_presolve": False, "scale_model": False, "skip_trivial_constraints": False}
+
+
 def _write_nl(model: BlockData, path: Path, overwrite: bool) -> None:
     from pyomo.repn.plugins.nl_writer import NLWriter
 
@@ -64,10 +68,7 @@ def _write_nl(model: BlockData, path: Path, overwrite: bool) -> None:
         nl, row, col = partials
         try:
             with nl.open("w", newline="\n", encoding="ascii") as stream:
-                # as it stands: by default Pyomo would eliminate variables, apply scaling suffixes and drop constant rows
-                written = NLWriter().write(
-                    model, stream, linear_presolve=False, scale_model=False, skip_trivial_constraints=False
-                )
+                written = NLWriter().write(model, stream, **_AS_IT_STANDS)
         except OSError:
             raise
         except Exception as error:  # Pyomo has no class of its own for what it cannot write

@@ -109,7 +109,7 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        code = _report(error)
+        code = code or _report(error)
         # What is left in the buffer would be tried again at the end, with a complaint.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -32,7 +32,7 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise InputError(f"{name}: no such file at {path}") from error
     except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}: {path}") from error
+        raise InputError(f"{name}: cannot be read: {_reason(error)}: {path}") from error
 
 
 @contextlib.contextmanager
@@ -63,7 +63,7 @@ def new_file(*paths: Path, overwrite: bool) -> Iterator[tuple[Path, ...]]:
     except FileExistsError as error:
         raise InputError(_taken(path)) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise InputError(f"{path}: cannot be written: {_reason(error)}") from error
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: {_unwritable(error)}") from error
     finally:
@@ -85,10 +85,10 @@ def check_folder(folder: Path, *, force: bool, label: str) -> None:
             parent = next(above for above in folder.absolute().parents if os.path.lexists(above))
             if not parent.is_dir():
                 raise InputError(f"{label}: {parent} is a file, not a directory")
-        if not os.access(parent, os.W_OK | os.X_OK):
+        if not os.access(parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise InputError(f"{label}: cannot be written: no permission to write in {parent}")
     except OSError as error:
-        raise InputError(f"{label}: cannot be written: {error.strerror}") from error
+        raise InputError(f"{label}: cannot be written: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -110,7 +110,7 @@ def new_files(folder: Path, *, force: bool, label: str) -> Iterator[Path]:
         else:
             partial.rename(place)
     except OSError as error:
-        raise InputError(f"{label}: cannot be written: {error.strerror or error}") from error
+        raise InputError(f"{label}: cannot be written: {_reason(error)}") from error
     except UnicodeEncodeError as error:
         raise InputError(f"{label}: {_unwritable(error)}") from error
     finally:
@@ -126,6 +126,11 @@ def _partial(folder: Path, name: str) -> Path:
 
 def _taken(path: Path) -> str:
     return f"{path}: exists already; name another file, or pass overwrite=True to replace it"
+
+
+def _reason(error: OSError) -> str:
+    """In the system's words; libraries that raise an OSError of their own only keep its number."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _unwritable(error: UnicodeEncodeError) -> str:
@@ -146,7 +151,7 @@ def _check_file(path: Path, *, overwrite: bool) -> None:
             if not overwrite:
                 raise InputError(_taken(path))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be written: {_reason(error)}") from error
 
 
 def _refuse_nul(path: Path) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bcfl_opt.incentives import audit as audit
     from bcfl_opt.judging import CrossCheck as CrossCheck
     from bcfl_opt.judging import cross_check as cross_check
+    from bcfl_opt.model_files import write_model as write_model
     from bcfl_opt.population import Population as Population
     from bcfl_opt.solution import Quality as Quality
     from bcfl_opt.solution import Solution as Solution
@@ -62,6 +63,7 @@ _HOMES = {
     "solve": "solving",
     "solve_bilevel": "bilevel",
     "explain": "diagnose",
+    "write_model": "model_files",
     "CrossCheck": "judging",
     "cross_check": "judging",
     "Audit": "incentives",

@@ -1,12 +1,14 @@
 """The command line: ``bcfl-opt cross-check | solve | equilibrium | audit | respond | paper | new-model | doctor``.
 
-Exit codes: 0 done; 1 not solved, or solvers disagree, or something does not work; 2 bad input. What goes wrong is one
-line on standard error that begins with ``error:``.
+Exit codes: 0 done; 1 not solved, or solvers disagree, or something does not work; 2 bad input; 130 stopped by Ctrl-C;
+141 the reader of a pipe stopped reading. What goes wrong is one line on standard error that begins with ``error:``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 from typing import Annotated, Any
 
@@ -18,23 +20,49 @@ from bcfl_opt.commands.audit import audit
 from bcfl_opt.commands.cross_check import cross_check
 from bcfl_opt.commands.doctor import doctor
 from bcfl_opt.commands.new_model import new_model
-from bcfl_opt.commands.options import EXIT_BAD_INPUT, EXIT_NOT_SOLVED
+from bcfl_opt.commands.options import EXIT_BAD_INPUT, EXIT_NOT_SOLVED, EXIT_PIPE_CLOSED
 from bcfl_opt.commands.paper import paper
 from bcfl_opt.commands.respond import respond
 from bcfl_opt.commands.solve import solve
-from bcfl_opt.errors import BcflOptError, NoSolutionError, SolverMissingError
+from bcfl_opt.errors import INSTALL, BcflOptError, NoSolutionError, SolverMissingError
+
+#: What is nobody's bug: the package's own errors, and what a machine may lack.
+FAULTS = (BcflOptError, MemoryError, ImportError, OSError)
 
 
 class _ReportingGroup(typer.core.TyperGroup):
-    """Turns the package's own errors into one line and an exit code; anything else is a bug and keeps its traceback."""
+    """Turns faults into one line and an exit code; anything else is a bug and keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BcflOptError as error:
-            typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
-            unsolved = isinstance(error, NoSolutionError | SolverMissingError)
-            raise typer.Exit(EXIT_NOT_SOLVED if unsolved else EXIT_BAD_INPUT) from error
+        except FAULTS as error:
+            raise typer.Exit(_report(error)) from error
+
+
+def _report(error: Exception) -> int:
+    """Say on standard error what went wrong; returns the exit code."""
+    code = EXIT_NOT_SOLVED
+    if isinstance(error, BcflOptError):
+        message = str(error)
+        if not isinstance(error, NoSolutionError | SolverMissingError):
+            code = EXIT_BAD_INPUT
+    elif isinstance(error, BrokenPipeError):
+        return EXIT_PIPE_CLOSED  # whoever closed the pipe knows
+    elif isinstance(error, MemoryError):
+        message = f"out of memory: {str(error) or 'nothing is left'}; fewer clients need less"
+    elif isinstance(error, ImportError):
+        name = (error.name or "a library").partition(".")[0]
+        mend = INSTALL.get(name, "bcfl-opt doctor says what works on this machine")
+        missing = isinstance(error, ModuleNotFoundError)
+        message = f"{name} is not installed: {mend}" if missing else f"{name} cannot be loaded: {error}; {mend}"
+    else:
+        assert isinstance(error, OSError)
+        message = f"{error.filename or 'standard output'}: {error.strerror or error}"
+    line = "".join(letter if letter.isprintable() else " " for letter in " ".join(message.split()))
+    with contextlib.suppress(OSError):
+        typer.echo(f"error: {line}", err=True)
+    return code
 
 
 app = typer.Typer(
@@ -78,4 +106,18 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an id in letters that the pipe's encoding lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")
-    app()
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as stop:
+        code = stop.code
+    except FAULTS as error:  # before there is a command, in --version
+        code = _report(error)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        code = code or _report(error)
+        # What is left in the buffer would be tried again at the end, with a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

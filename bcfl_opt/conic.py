@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,7 +24,7 @@ from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, resto
 from bcfl_opt.convex.iterates import iterates
 from bcfl_opt.convex.refinement import refine
 from bcfl_opt.convex.rules import broken_rules, first_ones
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, unknown_name
+from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, require, unknown_name
 from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status
 from bcfl_opt.threads import one_thread
@@ -105,6 +108,7 @@ def solve_convex(
     if not problem.problem.variables():
         return _constant(problem, solver)
     if solver == "ipopt":
+        require("sparsediffpy", "casadi", "pyomo", "cyipopt")
         from bcfl_opt.convex.smooth import solve_smooth
 
         room = (lambda: missing_room(problem, solve_elastic)) if examine else None
@@ -316,9 +320,31 @@ def _clarabel(
         raise InputError(f"Clarabel refuses its options: {error}") from error
     if settings.verbose:
         solver.print_to_buffer()
-    result = solver.solve()
+    with _stopped_by_ctrl_c(solver):
+        result = solver.solve()
     log = solver.get_print_buffer() if settings.verbose else ""
     return str(result.status), np.array(result.x), np.array(result.z), int(result.iterations), log
+
+
+@contextlib.contextmanager
+def _stopped_by_ctrl_c(solver: Any) -> Iterator[None]:
+    """Let Ctrl-C stop Clarabel after its present iteration instead of after its last; then it means what it always does.
+
+    Clarabel prints and forgets what its callback raises, so that the callback must stop it by its answer.
+    """
+    usual = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield  # signals reach the main thread only; or whoever started us ignores them
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    solver.set_termination_callback(lambda _: bool(pressed))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if pressed:
+        usual(signal.SIGINT, None)
 
 
 def _settings(options: Mapping[str, Any], time_limit: float | None = None) -> Any:

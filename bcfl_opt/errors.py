@@ -6,7 +6,20 @@ Every error of the package is a :class:`BcflOptError`; children also inherit the
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
+
+#: What to type where a module is missing. Its version bounds stand in the package's own requirements.
+INSTALL = {
+    "casadi": "pip install casadi",
+    "clarabel": "pip install clarabel",
+    "cvxpy": "pip install cvxpy",
+    "cyipopt": "pip install 'cyipopt-wheels>=1.7.0.dev0' (bundles IPOPT), or cyipopt where IPOPT is installed already",
+    "pyomo": "pip install pyomo",
+    "sparsediffpy": "pip install sparsediffpy",
+    "sympy": "pip install sympy",
+    "xarray": "pip install xarray",
+}
 
 
 class BcflOptError(Exception):
@@ -22,11 +35,22 @@ class ModelError(BcflOptError, ValueError):
 
 
 class SolverMissingError(BcflOptError, RuntimeError):
-    """A solver that was asked for is not installed; the text says how to install it."""
+    """A solver, or another library that something needs, is not installed; the text says how to install it."""
 
 
 class NoSolutionError(BcflOptError, RuntimeError):
     """Values were asked of a solve that did not succeed."""
+
+
+def missing(modules: Iterable[str]) -> list[str]:
+    """Those of ``modules`` that are not installed; probed without importing them."""
+    return [name for name in modules if importlib.util.find_spec(name) is None]
+
+
+def require(*modules: str) -> None:
+    """Raise :class:`SolverMissingError`, with what to type, if one of ``modules`` is not installed."""
+    for name in missing(modules):
+        raise SolverMissingError(f"{name} is not installed: {INSTALL[name]}")
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
@@ -38,7 +62,19 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}: {hint}Known: {', '.join(repr(k) for k in known)}."
+    return f"unknown {kind} {shown(name)}: {hint}Known: {', '.join(repr(k) for k in known)}."
+
+
+def shown(value: object) -> str:
+    """A value in a message: one short line.
+
+    >>> shown(10**400)
+    '100000000000000000000000000000000000000000000000000000000000 ... (401 characters)'
+    """
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        value = value.item()  # type: ignore[attr-defined]
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:60]} ... ({len(text)} characters)"
 
 
 def choice(kind: str, name: object, known: Iterable[str]) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bcfl_opt import shapley
-from bcfl_opt.errors import InputError, choice, listing
+from bcfl_opt import documents, interchange, shapley
+from bcfl_opt.errors import InputError, choice, listing, shown
 from bcfl_opt.population import Population, id_text
 
 #: f(sum of mu): the paper only says "monotonically increasing". It is constant in every decision of Problems 1-3.
@@ -102,6 +104,9 @@ class Game:
             choice("performance", self.performance, PERFORMANCES)
         choice("negative_shares", self.negative_shares, ("zero", "error"))
         choice("shapley_method", self.shapley_method, shapley.METHODS)
+        self._set("seed", _whole("seed", self.seed, 0))
+        if self.shapley_samples is not None:
+            self._set("shapley_samples", _whole("shapley_samples", self.shapley_samples, 4))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the one way to normalise a field of a frozen dataclass
@@ -220,10 +225,17 @@ class Game:
             if len(absent):
                 raise InputError(f"{name}: no value for client {listing(absent)}")
             values = values.reindex(ids)
+        cells = list(values) if isinstance(values, list | tuple | pd.Series) else []
+        for k, cell in enumerate(cells[: len(ids)]):
+            if isinstance(cell, str | bool | np.bool_):  # numpy would take them for numbers
+                raise InputError(f"{name} of client {id_text(ids, k)}: {shown(cell)} is not a number")
         try:
+            wrong = not cells and np.asarray(values).dtype.kind not in "iufO"
             array = np.asarray(values, dtype=float)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{name}: {values!r} is not a number, an array or a Series of numbers") from error
+        except (TypeError, ValueError, OverflowError):
+            wrong = True
+        if wrong:
+            raise InputError(f"{name}: {shown(values)} is not a number, an array or a Series of numbers")
         if array.ndim == 0:
             array = np.full(len(ids), float(array))
         if array.shape != (len(ids),):
@@ -235,6 +247,59 @@ class Game:
                 f"{name} of client {id_text(ids, k)}: {float(array[k])!r} must be a finite number, at least 0"
             )
         return array
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the game and its population to ``path``, a .json file; :meth:`read` gives them back bit by bit.
+
+        The file also serves the command line: ``bcfl-opt solve --config game.json``.
+
+        Raises
+        ------
+        InputError : the file exists and ``overwrite`` is not given; it cannot be written; an id, another column or a
+            ``performance`` of your own cannot be held by a file.
+        """
+        path = Path(path)
+        interchange.save(path, "game", self.content, formats=(".json",), overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Game:
+        """The game that :meth:`save` wrote to ``path``.
+
+        Raises
+        ------
+        InputError : naming the file, and what is wrong with it or with the game in it.
+        """
+        path = Path(path)
+        content = interchange.load(path, "game", formats=(".json",))
+        with documents.reading(path.name):
+            return cls.from_content(content, source=path.name)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything but the population, as :class:`Game` takes it; of mining_cap and mining_budget the one that gives both."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "population"}
+        del values["mining_budget" if self.mining_cap * len(self) == self.mining_budget else "mining_cap"]
+        return values
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What a file holds of the game: ``game``, its parameters by name, and ``population``, a table."""
+        if callable(self.performance):
+            raise InputError(
+                "performance: a function of your own cannot be written to a file; replace it by 'log', 'sqrt' or 'linear' first"
+            )
+        return {"game": self.parameters, "population": self.population.frame}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any], source: str) -> Game:
+        """The game of :attr:`content`, validated; ``source`` is what messages call it."""
+        given = content["game"]
+        known = [f.name for f in dataclasses.fields(cls) if f.name != "population"]
+        for name in given:
+            choice("parameter of a game", name, known)
+        return cls(Population(content["population"], source=source), **given)
 
     # ------------------------------------------------------------------ the rest
 
@@ -281,15 +346,21 @@ class Game:
         return f"<p>{self.population!r}</p>{table}"
 
 
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {shown(value)}")
+    return int(value)
+
+
 def _finite(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InputError(f"{name}: {value!r} is not a number")
+        raise InputError(f"{name}: {shown(value)} is not a number")
     try:
         number = float(value)
     except OverflowError:  # a whole number of more than 308 digits
         number = np.inf
     if not np.isfinite(number):
-        raise InputError(f"{name}: {value!r} must be finite")
+        raise InputError(f"{name}: {shown(value)} must be finite")
     return number
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
+import re
 from collections.abc import Hashable, Iterable
 from decimal import Decimal
 from importlib import resources
@@ -13,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bcfl_opt.errors import InputError, listing
-from bcfl_opt.tables import read_csv, read_parquet, reading
+from bcfl_opt import tables
+from bcfl_opt.errors import InputError, listing, shown
+from bcfl_opt.table_parts import refuse_what_memory_cannot_hold
 
 #: The paper's symbol for each column, accepted wherever the full name is.
 SYMBOLS = {
@@ -92,18 +95,23 @@ class Population:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Population:
-        """Read ``.csv`` or ``.parquet``; every error names the file (and for CSV the line in it)."""
+        """Read ``.csv`` or ``.parquet``, as :mod:`bcfl_opt.tables` describes them.
+
+        Raises
+        ------
+        InputError : naming the file and, where there is one, the row and the column. Rows of a CSV are counted as a
+            spreadsheet shows them, the line of names being row 1; those of a Parquet file from 0.
+        """
         path = Path(path)
-        name = path.name
-        readers = {".csv": read_csv, ".parquet": read_parquet}
-        reader = readers.get(path.suffix.lower())
-        if reader is None:
-            raise InputError(f"{name}: a population file ends in .csv or .parquet, not {path.suffix!r}")
-        if not path.is_file():
-            raise InputError(f"{name}: no such file at {path}")
-        with reading(path):
-            frame = reader(path)
-        return cls(frame, source=name)
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            frame = tables.read_csv(path, _holds_numbers)
+        elif suffix == ".parquet":
+            refuse_what_memory_cannot_hold(path)
+            frame = tables.read_parquet(path)
+        else:
+            raise InputError(f"{path.name or path}: a population file ends in .csv or .parquet, not {path.suffix!r}")
+        return cls(frame, source=path.name)
 
     @classmethod
     def random(cls, n: int, seed: int | np.random.Generator | None = None, *, speed_limits: bool = False) -> Population:
@@ -201,10 +209,14 @@ class Population:
 
 def id_text(ids: pd.Index, k: int) -> str:
     """The k-th id as a user would write it: 3, where numpy would say np.int64(3)."""
-    return repr(ids[k : k + 1].tolist()[0])
+    return shown(ids[k : k + 1].tolist()[0])
 
 
-# ---------------------------------------------------------------------- validating
+# ---------------------------------------------------------------------- reading and validating
+
+
+def _holds_numbers(column: str) -> bool:
+    return SYMBOLS.get(column, column) in (*CYCLE_FACTORS, *REQUIRED, "max_speed")
 
 
 def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -218,6 +230,7 @@ def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         raise InputError(f"{source}: column {listing(twice)} is given both by its full name and its symbol; keep one")
     if len(frame) == 0:
         raise InputError(f"{source}: the table is empty; a population needs at least one client")
+    _refuse_misnamed(frame, source)
     frame = _with_ids(frame, source)
 
     columns: dict[str, np.ndarray] = {}
@@ -251,6 +264,39 @@ def _validated(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     return pd.concat([result, frame[rest]], axis=1)
 
 
+def _refuse_misnamed(frame: pd.DataFrame, source: str) -> None:
+    """Raise if a column that is not there seems to be there under another spelling; it would be passed over in silence."""
+    wanted = [name for name in (*REQUIRED, "max_speed") if name not in frame]
+    if "training_cycles" in wanted:
+        wanted += [name for name in CYCLE_FACTORS if name not in frame]
+    counted = frame.index.nlevels == 1 and frame.index.name is None and isinstance(frame.index, pd.RangeIndex)
+    if "client" not in frame and counted:  # the ids would be row numbers
+        wanted.append("client")
+        first = frame.columns[0] if len(frame.columns) else None
+        if isinstance(first, str) and re.fullmatch(_ROW_LABELS, first) and frame[first].notna().any():
+            raise InputError(
+                f"{source}: column {first!r} looks like the row labels of another table; name it 'client' if it holds "
+                "the clients' ids, else delete it"
+            )
+    spellings = {_spelling(name): name for name in wanted}
+    spellings |= {_spelling(symbol): name for symbol, name in SYMBOLS.items() if name in wanted and len(symbol) > 1}
+    for column in frame.columns:
+        if isinstance(column, str) and not _holds_numbers(column):
+            near = difflib.get_close_matches(_spelling(column), spellings, n=1, cutoff=0.8)
+            if near:
+                name = spellings[near[0]]
+                raise InputError(f"{source}: unknown column {column!r}; did you mean {name!r}? Then rename it")
+
+
+#: What an index without a name is called: by our reader of CSV, by pandas', in Parquet.
+_ROW_LABELS = r"unnamed column 1|Unnamed: 0|__index_level_0__"
+
+
+def _spelling(column: str) -> str:
+    """What is left of a name without a unit in brackets, case, and all that is neither a letter nor a digit."""
+    return re.sub(r"[\W_]+", "", re.sub(r"[(\[].*", "", column)).casefold()
+
+
 def _with_ids(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     if "client" in frame.columns:
         frame = frame.set_index("client")
@@ -261,25 +307,39 @@ def _with_ids(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     else:
         frame = frame.rename_axis("client")
     ids = frame.index
-    absent = ids.isna()
-    if pd.api.types.is_object_dtype(ids):
+    types = pd.api.types
+    absent, unfit, broken = ids.isna(), np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
+    if types.is_object_dtype(ids.dtype):
         absent |= np.fromiter((isinstance(i, str) and not i.strip() for i in ids), bool, len(ids))
-        for k, i in enumerate(ids):
-            if not isinstance(i, Hashable):
-                raise InputError(
-                    f"{source}, {line(k, source)}, column 'client': {i!r} cannot be an id; use text or numbers"
-                )
-    elif pd.api.types.is_string_dtype(ids):
+        unfit |= np.fromiter(
+            (isinstance(i, bool | np.bool_) or not isinstance(i, Hashable) for i in ids), bool, len(ids)
+        )
+        broken |= np.fromiter((isinstance(i, str) and _BREAK.search(i) is not None for i in ids), bool, len(ids))
+    elif types.is_bool_dtype(ids.dtype):
+        unfit |= True
+    elif types.is_string_dtype(ids.dtype):
         absent |= ids.str.strip().to_numpy() == ""
-    if absent.any():
-        k = int(np.flatnonzero(absent)[0])
-        raise InputError(f"{source}, {line(k, source)}, column 'client': the id is missing; give every client an id")
+        broken |= ids.str.contains(_BREAK.pattern, na=False)
+    problems = (
+        (absent, "the id is missing; give every client an id"),
+        (unfit, "{} cannot be an id; use text or numbers"),
+        (broken, "the id {} goes over a line's end; is a quotation mark missing?"),
+    )
+    for where, problem in problems:
+        if where.any():
+            k = int(np.flatnonzero(where)[0])
+            raise InputError(f"{source}, {line(k, source)}, column 'client': {problem.format(id_text(ids, k))}")
     if ids.has_duplicates:
         k = int(np.flatnonzero(ids.duplicated())[0])
-        raise InputError(
-            f"{source}, {line(k, source)}, column 'client': id {id_text(ids, k)} appears twice; ids must be unique"
-        )
+        problem = f"id {id_text(ids, k)} appears twice; ids must be unique"
+        raise InputError(f"{source}, {line(k, source)}, column 'client': {problem}")
     return frame
+
+
+_BREAK = re.compile(r"[\x00\r\n]")
+#: A number as a computer writes it; Python's float would also take 1_000 and digits of other scripts.
+_NUMBER = r"[ \t]*[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity))[ \t]*"
+_TOO_LARGE = "1e999"  # is read as a number, and as one that is not finite
 
 
 def _numbers(
@@ -287,45 +347,66 @@ def _numbers(
 ) -> np.ndarray:
     """The column as positive floats, or one error naming the first bad cell and how many more there are.
 
-    given : what the columns were called before symbols were replaced, for the message.
+    given : what the columns were called before symbols were replaced, for the message. infinite : "inf" is a value too.
     """
     label = f"column {name!r}" + (f" (given as {given[name]!r})" if given[name] != name else "")
     column = frame[name]
     types = pd.api.types
-    if not types.is_numeric_dtype(column) or types.is_bool_dtype(column) or types.is_complex_dtype(column):
-        column = column.astype(object).map(_plain)
-    values: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    text = np.isnan(values) & ~column.isna().to_numpy()
-    finite = np.isfinite(values) | (infinite & (values == np.inf))
-    bad = text | ~finite | (values <= 0)
+    if types.is_numeric_dtype(column) and not types.is_bool_dtype(column) and not types.is_complex_dtype(column):
+        with np.errstate(over="ignore"):
+            values = column.to_numpy(dtype=float, na_value=np.nan)
+        missing, unlimited = np.isnan(values), values == np.inf
+    else:
+        texts = column if isinstance(column.dtype, pd.StringDtype) else column.astype(object).map(_text)
+        values, unlimited = _parsed(texts)
+        missing = texts.isna().to_numpy()
+    text = np.isnan(values) & ~missing
+    bad = text | ~(np.isfinite(values) | (infinite & unlimited)) | (values <= 0)
     if not bad.any():
         return values
     k = int(np.flatnonzero(bad)[0])
-    cell: Any = frame[name].iloc[k]
-    missing = bool(column.isna().iloc[k])
     if text[k]:
-        problem = "is not a number"
-    elif missing:
+        problem = "is not a number; write it like 1234.5"
+    elif missing[k]:
         problem = "is missing" + ("; write inf for no limit" if infinite else "")
     elif not np.isfinite(values[k]):
-        problem = "must be finite"
+        problem = "must be finite" + ("; write inf for no limit" if infinite else "")
     else:
         problem = "must be greater than 0"
     more = f" ({int(bad.sum()) - 1} more in this column)" if bad.sum() > 1 else ""
-    shown = "" if missing else f" {cell.item()!r}" if isinstance(cell, np.generic) else f" {cell!r}"
-    raise InputError(f"{source}, {_row(frame, k, source)}, {label}: the value{shown} {problem}{more}")
+    (cell,) = column.iloc[k : k + 1].tolist()
+    said = "" if missing[k] else f" {cell.strip()}" if isinstance(cell, str) and not text[k] else f" {shown(cell)}"
+    raise InputError(f"{source}, {_row(frame, k, source)}, {label}: the value{said} {problem}{more}")
 
 
-def _plain(cell: Any) -> Any:
-    """Text and missing values as they are, numbers as floats, and as text what pandas would take for a number."""
-    if isinstance(cell, str) or (pd.api.types.is_scalar(cell) and pd.isna(cell)):
+def _text(cell: Any) -> str | None:
+    """A cell as text that is a number if the cell is one; None for what is missing."""
+    if isinstance(cell, str):
         return cell
     if isinstance(cell, numbers.Real | Decimal) and not isinstance(cell, bool):
+        if cell != cell if isinstance(cell, float) else isinstance(cell, Decimal) and cell.is_nan():
+            return None
         try:
-            return float(cell)
+            return repr(float(cell))
         except OverflowError:
-            return np.inf if cell == abs(cell) else -np.inf
-    return repr(cell)
+            return _TOO_LARGE if cell == abs(cell) else f"-{_TOO_LARGE}"
+    return None if pd.api.types.is_scalar(cell) and pd.isna(cell) else "?"
+
+
+def _parsed(texts: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as floats, rounded correctly, NaN where they are no numbers; and which of them say "inf"."""
+    if pd.api.types.is_object_dtype(texts.dtype):
+        good = np.fromiter(
+            (isinstance(t, str) and re.fullmatch(_NUMBER, t) is not None for t in texts), bool, len(texts)
+        )
+    else:
+        good = texts.str.fullmatch(_NUMBER, na=False).to_numpy(dtype=bool)
+    cells = texts.to_numpy(dtype=object)
+    values = np.full(len(texts), np.nan)
+    values[good] = cells[good].astype(float)
+    unlimited = values == np.inf
+    unlimited[unlimited] = ["inf" in cell.lower() for cell in cells[unlimited]]
+    return values, unlimited
 
 
 def line(k: int, source: str) -> str:

@@ -32,7 +32,7 @@ from pyomo.core.staleflag import StaleFlagManager
 
 from bcfl_opt.certificate import TOLERANCE
 from bcfl_opt.context import Context
-from bcfl_opt.errors import ModelError
+from bcfl_opt.errors import ModelError, missing, require
 from bcfl_opt.solution import Status
 
 _CONDITIONS = {
@@ -161,9 +161,7 @@ class BcflIpopt(SolverBase):
         self._previous: Any = None
 
     def available(self) -> Availability:
-        from bcfl_opt import ipopt
-
-        return Availability.FullLicense if ipopt.available() else Availability.NotFound
+        return Availability.NotFound if missing(("casadi", "cyipopt")) else Availability.FullLicense
 
     def version(self) -> tuple[int, ...]:
         from bcfl_opt import ipopt
@@ -172,6 +170,7 @@ class BcflIpopt(SolverBase):
 
     def solve(self, model: BlockData, **keywords: Any) -> Results:
         """Solve ``model``; keywords are those of Pyomo's solver configuration."""
+        require("casadi", "cyipopt")
         from bcfl_opt.nlp.nonlinear import solve_program
 
         begin = time.perf_counter()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bcfl_opt.errors import NoSolutionError
+from bcfl_opt import documents, interchange
+from bcfl_opt.certificate import Certificate
+from bcfl_opt.errors import InputError, NoSolutionError
+from bcfl_opt.game import Game
 from bcfl_opt.population import id_text
 
 if TYPE_CHECKING:
     from bcfl_opt.bilevel_record import BilevelRecord
-    from bcfl_opt.certificate import Certificate
-    from bcfl_opt.game import Game
 
 
 class Status(enum.Enum):
@@ -245,6 +249,112 @@ class Solution:
             raise NoSolutionError(f"{self.problem} was not solved by {self.solver}: {self.message}")
         return self
 
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the solution to ``path``, in the format that its ending names.
+
+        .json, .nc : all of it, with its game: what :meth:`read` gives back bit by bit. .nc (NetCDF) needs xarray.
+        .parquet, .csv : the clients' table; everything else but the other tables is in the Parquet file's metadata, under
+            the key "bcfl_opt", or beside NAME.csv in NAME.csv-metadata.json.
+
+        Of a failed solve: why it failed and the clients' reasons, no values.
+
+        Raises
+        ------
+        InputError : the file exists and ``overwrite`` is not given; it cannot be written; the format cannot hold an id.
+        """
+        path = Path(path)
+        formats = (".json", ".nc", ".parquet", ".csv")
+        interchange.save(path, "solution", self.content, formats=formats, table="clients", overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> Solution:
+        """The solution that :meth:`save` wrote to ``path``, .json or .nc.
+
+        Nothing is solved or checked again: status and certificate are as recorded, and ``provenance["files"]`` says which
+        file they come from and which versions wrote it.
+
+        Raises
+        ------
+        InputError : naming the file, and what is wrong with it.
+        """
+        path = Path(path)
+        if path.suffix.lower() in (".csv", ".parquet"):
+            raise InputError(
+                f"{path.name}: holds the table of clients alone; a whole solution is in .json or .nc files"
+            )
+        content = interchange.load(path, "solution", formats=(".json", ".nc"))
+        with documents.reading(path.name):
+            return cls._of_content(content, path.name)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What a file holds of the solution, by name; values that a failed solve does not hand out are None or left out."""
+        solved, certificate = self.succeeded, self.certificate
+        return {
+            "problem": self.problem,
+            "solver": self.solver,
+            "succeeded": solved,
+            "status": self.status,
+            "message": self.message,
+            "detail": self.detail,
+            "quality": self.quality,
+            "objective": self._objective if solved else None,
+            "owner_utility": self.owner_utility if solved and self.clients is not None else None,
+            "certificate": None
+            if certificate is None
+            else {**certificate.residuals, "holds": certificate.holds(), "where": certificate.where},
+            "iterations": self.iterations,
+            "timing": self.timing,
+            "provenance": self.provenance,
+            "clients": self.clients,
+            "variables": self._variables if solved else {},
+            "shadow_prices": self._shadow_prices if solved else {},
+            "history": self._history,
+            "log": self.log,
+            **({"game": None, "population": None} if self.game is None else self.game.content),
+        }
+
+    @classmethod
+    def _of_content(cls, content: Mapping[str, Any], name: str) -> Solution:
+        certificate = content["certificate"]
+        if certificate is not None:
+            residuals = {key: value for key, value in certificate.items() if key not in ("holds", "where")}
+            certificate = Certificate(
+                **{key: documents.number(value) for key, value in residuals.items()}, where=certificate["where"]
+            )
+        game = None if content["game"] is None else Game.from_content(dict(content), source=name)
+        clients = content["clients"]
+        if clients is not None and (
+            tuple(clients) != CLIENT_COLUMNS or game is None or not clients.index.equals(game.population.ids)
+        ):
+            raise InputError("the table of clients does not belong to the game")
+        status, objective = Status[content["status"]], documents.number(content["objective"])
+        solved = status is Status.SOLVED
+        if solved and not (math.isfinite(objective) and (certificate is None or certificate.holds())):
+            raise InputError("says that it is solved, without an objective or with a certificate that does not hold")
+        read = {"file": name, "schema_version": content["schema_version"], "versions": content["versions"]}
+        files = [*content["provenance"].get("files", []), read]
+        return cls(
+            problem=str(content["problem"]),
+            solver=str(content["solver"]),
+            status=status,
+            quality=Quality[content["quality"]],
+            certificate=certificate,
+            detail=str(content["detail"]),
+            game=game,
+            clients=clients,
+            timing={key: documents.number(value) for key, value in content["timing"].items()},
+            iterations=None if content["iterations"] is None else int(content["iterations"]),
+            log=str(content["log"]),
+            provenance={**content["provenance"], "files": files},
+            _history=tuple(tuple(documents.number(value) for value in row) for row in content["history"]),
+            _objective=objective,
+            _variables={key: documents.labelled(value) for key, value in content["variables"].items()},
+            _shadow_prices={key: documents.labelled(value) for key, value in content["shadow_prices"].items()},
+        )
+
     def _held(self, value: Any, what: str) -> Any:
         if not self.succeeded:
             raise NoSolutionError(f"no {what}: {self.problem} was not solved by {self.solver}: {self.message}")
@@ -275,6 +385,8 @@ class Solution:
             effort.append(f"{sum(self.timing.values()):.3g} s")
         if effort:
             lines.append(f"  effort       {', '.join(effort)}")
+        if "files" in self.provenance:
+            lines.append(f"  read from    {self.provenance['files'][-1]['file']}; as recorded there, not checked again")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

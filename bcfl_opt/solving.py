@@ -13,7 +13,7 @@ import numpy as np
 
 from bcfl_opt.client_answers import CLIENT_VALUES, nobody, renamed, with_clients
 from bcfl_opt.context import Context, ConvexModel
-from bcfl_opt.errors import InputError, ModelError, choice
+from bcfl_opt.errors import InputError, ModelError, choice, require
 from bcfl_opt.follower import SPEED_LIMITS
 from bcfl_opt.solution import Solution, Status
 
@@ -128,6 +128,7 @@ def _solve_pyomo(
     tee: bool,
     finest: bool = False,
 ) -> Solution:
+    require("casadi", "cyipopt")
     from bcfl_opt.nlp.nonlinear import Answer, solve_program
     from bcfl_opt.nlp.unbounded import direction
 

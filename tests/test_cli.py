@@ -209,7 +209,7 @@ def test_bad_input_is_one_line(arguments: list[str], words: str) -> None:
         ("client,mu,rho\na,10,0.01\na,5,0.01\n", "clients.csv, row 3, column 'client': id 'a' appears twice"),
         ("client,mu\na,10\n", "clients.csv: missing column 'energy_coefficient' (or 'rho')"),
         ("client,mu,rho\n", "clients.csv: the table is empty"),
-        ("", "clients.csv: cannot be read as csv"),
+        ("", "clients.csv: its first line does not name the columns"),
     ],
 )
 @pytest.mark.parametrize("command", [EXACT, ["cross-check"]], ids=["solve", "cross-check"])
@@ -287,8 +287,11 @@ def test_every_parameter_of_the_game_is_a_key_and_the_usual_ones_are_options() -
         ("population = 3\n", r"game\.toml: population: 3 is not the name of a"),
         ('population = "absent.csv"\n', r"absent\.csv: no such file"),
         ("training_price = 1\n", r"game\.toml: training_price is given and mining_price is not"),
-        ("mining_price = 1\n[training_price]\nphone = 1.0\n", r"training_price: no value for client"),
-        (b"deadline = 15 # \xff\n", r"game\.toml: is not a text file in UTF-8"),
+        (
+            "mining_price = 1\n[training_price]\nphone = 1.0\n",
+            r"training_price: there is no client 'phone' in sample\.csv",
+        ),
+        (b"deadline = 15 # \xff\n", r"game\.toml, row 1: byte 0xff is not UTF-8"),
     ],
 )
 def test_a_bad_file_is_named(text: str | bytes, words: str, tmp_path: Path) -> None:
@@ -358,7 +361,7 @@ def test_a_file_in_the_place_of_the_directory(clients: Path, tmp_path: Path) -> 
     assert "is a file; name a directory" in refused(invoke(*EXACT, "--population", clients, "--out", clients))
     result = invoke(*EXACT, "--population", clients, "--out", clients / "below")
     assert result.exit_code == 2
-    assert "cannot be written: Not a directory" in result.stderr
+    assert "clients.csv is a file, not a directory" in result.stderr
 
 
 def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

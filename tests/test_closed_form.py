@@ -558,7 +558,7 @@ def test_nobody_recruited_is_an_answer_too() -> None:
         ),
         (lambda frame: frame.assign(mining_speed=[-1.0, 1.0]), "incumbent mining_speed of client 0: -1.0"),
         (lambda frame: frame.assign(mining_price=[1.0, np.nan]), "incumbent mining_price of client 1: nan"),
-        (lambda frame: frame.assign(training_price="x"), "incumbent training_price: "),
+        (lambda frame: frame.assign(training_price="x"), "incumbent training_price of client 0: "),
         (lambda frame: frame.to_dict(), "incumbent: expected a DataFrame by client, not dict"),
     ],
 )

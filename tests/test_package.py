@@ -33,12 +33,14 @@ FILES = {
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("errors", "wording", "memory", "quantities", "progress", "drawing", "_pyomo_registration"),
-    "data": ("tables", "population", "shapley", "sample"),
+    "files": ("files", "tables", "documents", "interchange", "table_parts"),
+    "data": ("population", "shapley", "sample"),
     "game": ("game",),
     "notions": (
         "split",
         "participation",
         "context",
+        "model_files",
         "utilities",
         "certificate",
         "solution",

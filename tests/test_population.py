@@ -187,8 +187,8 @@ BAD_CELLS = [
     ("mu", "", "'' is not a number"),
     ("mu", "1,5", "'1,5' is not a number"),
     ("mu", "nan", "'nan' is not a number"),
-    ("mu", "-3", "'-3' must be greater than 0"),
-    ("mu", "1e999", "'1e999' must be finite"),
+    ("mu", "-3", "-3 must be greater than 0"),
+    ("mu", "1e999", "1e999 must be finite"),
     ("mu", True, "True is not a number"),
     ("mu", np.True_, "True is not a number"),
     ("mu", 1 + 2j, "(1+2j) is not a number"),
@@ -223,7 +223,7 @@ def test_a_bad_cell_in_a_frame_is_named(column: str, value: Any, problem: str) -
         ("inf", "inf must be finite"),
         ("0", "0 must be greater than 0"),
         ("-2.5", "-2.5 must be greater than 0"),
-        ("True", "True is not a number"),
+        ("True", "'True' is not a number"),
     ],
 )
 def test_a_bad_cell_in_a_csv_is_named_by_its_line(cell: str, problem: str, tmp_path: Path) -> None:
@@ -366,24 +366,31 @@ def test_only_frames_make_populations(value: Any) -> None:
         ("client,mu,rho\n", "the table is empty"),
         ("client,mu,rho\n,,\n", "the table is empty"),
         ("client,mu,mu,rho\na,1,1,0.01\n", "column 'mu' appears twice"),
-        ("client,mu,rho\na,1,0.01\nb,1,0.01,7\n", "Expected 3 fields in line 3, saw 4"),
-        ("client,mu,rho\na,1,0.01,7\nb,1,0.01,7\n", "more cells than the first line has names"),
-        ("client;mu;rho\na;1;0.01\n", "it has 'client;mu;rho'"),
-        ('client,mu,rho\n"a,1,0.01\n', "EOF inside string"),
+        ("client,mu,rho\na,1,0.01\nb,1,0.01,7\n", "row 3, column 4: the row has 4 cells, and row 1 names 3 columns"),
+        ("client,mu,rho\na,1,0.01,7\nb,1,0.01,7\n", "row 2, column 4: the row has 4 cells"),
+        ("client;mu;rho\na;1;0.01\n", "row 1: the cells are separated by semicolons"),
+        ('client,mu,rho\n"a,1,0.01\n', "row 2: the quotation mark that opens here is not closed"),
     ],
 )
 def test_a_malformed_csv_is_one_error(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         Population.read(write(tmp_path / "clients.csv", text))
-    assert str(caught.value).startswith("clients.csv: ") and words in str(caught.value)
+    assert str(caught.value).startswith("clients.csv") and words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_another_encoding_is_one_error(encoding: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-16", "clients.csv: is text in UTF-16, not CSV; save it as CSV UTF-8"),
+        ("latin-1", "clients.csv, row 2, column 'client': byte 0xe9 is not UTF-8; save the table as CSV UTF-8"),
+    ],
+)
+def test_another_encoding_is_one_error(encoding: str, words: str, tmp_path: Path) -> None:
     path = write(tmp_path / "clients.csv", "client,mu,rho\né,1,0.01\n", encoding)
-    with pytest.raises(InputError, match=r"clients\.csv: cannot be read as csv: 'utf-8' codec can't decode"):
+    with pytest.raises(InputError) as caught:
         Population.read(path)
+    assert str(caught.value) == words
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -393,10 +400,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         Population.read(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InputError, match=r"folder\.csv: no such file"):
+    with pytest.raises(InputError, match=r"folder\.csv: is a folder, not a file"):
         Population.read(tmp_path / "folder.csv")
     for content in ("", "this is text"):
-        with pytest.raises(InputError, match=r"clients\.parquet: cannot be read as parquet"):
+        with pytest.raises(InputError, match=r"clients\.parquet: is not a Parquet file"):
             Population.read(write(tmp_path / "clients.parquet", content))
 
 

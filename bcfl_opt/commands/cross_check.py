@@ -28,13 +28,12 @@ def cross_check(run: Settings, out: OutDirectory = None, force: Force = False, j
         "clients": check.clients,
     }
     document = export.document("cross-check", content)
-    if json:
-        typer.echo(document)
-    else:
-        report.show_cross_check(run, check)
-    if out is not None:
-        tables = {"closed_forms": check.table, "solves": check.solves, "clients": check.clients}
-        tables["population"] = run.game.population.frame
-        export.write_directory(out, tables, {"cross_check": document}, force=force)
+    tables = {"closed_forms": check.table, "solves": check.solves, "clients": check.clients}
+    tables["population"] = run.game.population.frame
+
+    def show() -> None:
+        typer.echo(document) if json else report.show_cross_check(run, check)
+
+    export.deliver(show, out, tables, {"cross_check": document}, force=force)
     if not check.agrees:
         raise typer.Exit(EXIT_NOT_SOLVED)

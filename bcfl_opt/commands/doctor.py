@@ -7,7 +7,6 @@ is a finding, not the end of the examination. ``python -m bcfl_opt.commands.doct
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -20,22 +19,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from bcfl_opt.commands.options import EXIT_NOT_SOLVED, Json
-from bcfl_opt.errors import BcflOptError, choice
+from bcfl_opt.errors import INSTALL, BcflOptError, choice, missing
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bcfl_opt.game import Game
 
-#: What to type where a module is missing. Its version bounds stand in the package's own requirements.
-INSTALL = {
-    "casadi": "pip install casadi",
-    "clarabel": "pip install clarabel",
-    "cvxpy": "pip install cvxpy",
-    "cyipopt": "pip install 'cyipopt-wheels>=1.7.0.dev0' (bundles IPOPT), or cyipopt where IPOPT is installed already",
-    "pyomo": "pip install pyomo",
-    "sparsediffpy": "pip install sparsediffpy",
-}
 #: Relative error of the optimum that a working solver stays below.
 TOLERANCE = 1e-6
 #: Seconds after which a check counts as hanging; a cold start of all libraries takes a few.
@@ -77,19 +67,21 @@ def examine(checks: Sequence[Check] | None = None) -> list[Finding]:
     """Run the checks (all of them), each in its own process, side by side."""
     checks = list(CHECKS.values()) if checks is None else checks
     begin = time.perf_counter()
-    runs = [(check, missing) for check in checks for missing in [_missing(check)]]
-    processes = [None if missing else _start(check) for check, missing in runs]
+    absent = [missing(check.modules) for check in checks]
+    processes = [None if names else _start(check) for check, names in zip(checks, absent, strict=True)]
     findings = []
-    for (check, missing), process in zip(runs, processes, strict=True):
-        if process is None:
-            findings.append(Finding(check.title, False, f"not installed: {', '.join(missing)}", _mend(missing)))
-        else:
-            findings.append(_wait(check, process, begin))
+    try:
+        for check, names, process in zip(checks, absent, processes, strict=True):
+            if process is None:
+                findings.append(Finding(check.title, False, f"not installed: {', '.join(names)}", _mend(names)))
+            else:
+                findings.append(_wait(check, process, begin))
+    finally:  # Ctrl-C stops the checks too
+        for process in processes:
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.communicate()
     return findings
-
-
-def _missing(check: Check) -> list[str]:
-    return [module for module in check.modules if importlib.util.find_spec(module) is None]
 
 
 def _mend(modules: Sequence[str]) -> str:
@@ -114,6 +106,8 @@ def _wait(check: Check, process: subprocess.Popen[str], begin: float) -> Finding
     last = lines[-1] if lines else ""
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
+        if process.returncode == -signal.SIGKILL:
+            return Finding(check.title, False, f"killed from outside ({name}), as for want of memory", seconds=seconds)
         return Finding(check.title, False, f"crashed ({name}); its wheel may not fit this processor", seconds=seconds)
     if process.returncode > 0:
         return Finding(check.title, False, last or f"stopped with code {process.returncode}", seconds=seconds)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_NOT_SOLVED = 1
 EXIT_BAD_INPUT = 2
+EXIT_PIPE_CLOSED = 141  # what a shell reports of a program that a closed pipe ends
 
 
 def _number(help: str) -> Any:
@@ -37,7 +38,10 @@ GAME_OPTIONS: dict[str, Any] = {
     ],
     "config": Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="TOML file with these parameters (deadline = 15.0); options override it."),
+        typer.Option(
+            metavar="FILE",
+            help="TOML file with these parameters (deadline = 15.0), or a saved game; options override it.",
+        ),
     ],
     "mining_cycles": _number("psi, cycles to mine one block."),
     "deadline": _number("T, longest round."),

@@ -1,8 +1,8 @@
-"""What does a person see of a result? Cross-checks, solutions and findings, shown; solutions also as plain data."""
+"""What does a person see of a result? Cross-checks and solutions, shown; shadow prices as a table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -74,28 +74,6 @@ def show_solution(run: Settings, solution: Solution) -> None:
         terminal.text(f"client {client}: {reason}")
     if len(absent) > SHOWN_CLIENTS:
         terminal.text(f"and {len(absent) - SHOWN_CLIENTS} more that take no part")
-
-
-def solution_content(solution: Solution) -> dict[str, Any]:
-    """A solution as data for a JSON document; values that a failed solve does not hand out are null."""
-    solved = solution.succeeded
-    certificate = solution.certificate
-    return {
-        "problem": solution.problem,
-        "solver": solution.solver,
-        "succeeded": solved,
-        "status": solution.status,
-        "message": solution.message,
-        "quality": solution.quality,
-        "objective": solution.objective if solved else None,
-        "owner_utility": solution.owner_utility if solved else None,
-        "certificate": None if certificate is None else {**certificate.residuals, "holds": certificate.holds()},
-        "iterations": solution.iterations,
-        "timing": solution.timing,
-        "provenance": solution.provenance,
-        "clients": solution.clients,
-        "shadow_prices": shadow_prices_table(solution) if solved else None,
-    }
 
 
 def shadow_prices_table(solution: Solution) -> pd.DataFrame:

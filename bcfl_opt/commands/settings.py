@@ -8,6 +8,9 @@ The TOML file has one flat rule: every option has a key of the same name, and ev
     reward_budget = 1500.0
     training_price = 0.05        # a number for all clients, a list in the population's order, or a table by client id
     mining_price = 0.05
+
+A path in it may lead anywhere (``../clients.csv``, ``/data/clients.csv``): the file is read and nothing else, and where
+results are written is said by ``--out`` alone. A game that ``game.save("game.json")`` wrote does instead of a TOML file.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from typing import Any
 
 import pandas as pd
 
-from bcfl_opt.errors import InputError, unknown_name
+from bcfl_opt.errors import InputError, listing, unknown_name
+from bcfl_opt.files import read_bytes
 from bcfl_opt.game import Game
 from bcfl_opt.population import Population
 
@@ -43,7 +47,8 @@ class Settings:
         """Everything that was decided, by name, for a report."""
         values: dict[str, Any] = {"population": self.game.population.source, "clients": len(self.game)}
         values |= {name: getattr(self.game, name) for name in GAME_PARAMETERS}
-        return values | {name: None if self.prices is None else self.prices[name] for name in PRICES}
+        prices = {name: None if self.prices is None else self.prices[name].to_dict() for name in PRICES}
+        return values | prices
 
 
 def read_settings(config: Path | None, options: Mapping[str, Any]) -> Settings:
@@ -51,7 +56,7 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> Settings:
 
     Parameters
     ----------
-    config : path of the TOML file, or None.
+    config : path of the TOML file or of a saved game, or None.
     options : values by key, None where the option was not given.
 
     Raises
@@ -68,7 +73,9 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> Settings:
             given[name] = value
             origin[name] = f"--{name.replace('_', '-')}"
 
-    population = Population.read(given["population"]) if "population" in given else Population.sample()
+    population = given.get("population")
+    if not isinstance(population, Population):
+        population = Population.sample() if population is None else Population.read(population)
     try:
         game = Game(population, **{name: given[name] for name in GAME_PARAMETERS if name in given})
         return Settings(game, _prices(game, given))
@@ -79,6 +86,8 @@ def read_settings(config: Path | None, options: Mapping[str, Any]) -> Settings:
 def _located(message: str, origin: Mapping[str, str]) -> str:
     """``message``, which begins with a parameter's name, with the place its value came from."""
     for name, place in origin.items():
+        if message.startswith(f"unknown {name} "):
+            return f"{place}: {message}"
         if message.startswith(name):
             return place + message.removeprefix(name) if place.startswith("--") else f"{place}: {message}"
     return message
@@ -91,22 +100,41 @@ def _prices(game: Game, given: Mapping[str, Any]) -> pd.DataFrame | None:
     if len(named) == 1:
         (absent,) = set(PRICES) - set(named)
         raise InputError(f"{named[0]} is given and {absent} is not; give both prices or neither")
-    values = (pd.Series(given[name]) if isinstance(given[name], dict) else given[name] for name in PRICES)
-    return game.prices(*values)
+    return game.prices(*(_by_id(game, name, given[name]) for name in PRICES))
+
+
+def _by_id(game: Game, name: str, values: Any) -> Any:
+    """A table of prices as a Series; its keys are text, and mean the ids that read the same."""
+    if not isinstance(values, Mapping):
+        return values
+    ids = {str(i): i for i in game.population.ids}
+    if len(ids) < len(game):
+        raise InputError(
+            f"{name}: some of the clients' ids read the same as text; give a list in the population's order"
+        )
+    strangers = [key for key in values if key not in ids]
+    if strangers:
+        raise InputError(f"{name}: there is no client {listing(strangers)} in {game.population.source}")
+    return pd.Series({ids[key]: value for key, value in values.items()}, dtype=object)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The file's keys, all known, with ``population`` made relative to the file."""
-    if not path.is_file():
-        raise InputError(f"{path.name}: no such file at {path}")
+    """The file's keys, all known, with ``population`` made relative to the file; or those of a saved game."""
+    if path.suffix.lower() == ".json":
+        game = Game.read(path)
+        return {"population": game.population, **game.parameters}
+    data = read_bytes(path)
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path.name}: cannot be read: {error.strerror}") from error
+        given = tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path.name}: is not a text file in UTF-8 (byte {error.start})") from error
-    except tomllib.TOMLDecodeError as error:  # its text ends in "(at line 3, column 5)"
-        raise InputError(f"{path.name}: TOML syntax error: {error}") from error
+        row = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{path.name}, row {row}: byte 0x{data[error.start]:02x} is not UTF-8") from error
+    except RecursionError as error:
+        raise InputError(f"{path.name}: is nested too deeply to be a configuration") from error
+    except (
+        ValueError
+    ) as error:  # TOML's own end in "(at line 3, column 5)"; a number may have too many digits for Python
+        raise InputError(f"{path.name}: TOML syntax error: {' '.join(str(error).split())}") from error
     for key in given:
         if key not in KEYS:
             raise InputError(f"{path.name}: {unknown_name('key', key, KEYS)}")

@@ -79,17 +79,16 @@ def solve(
     asked = {"problem": problem, "solver": solver.value, **options}
     if solver is not Solver.EXACT:
         asked["language"] = language.value
-    content = {"parameters": run.parameters, "asked": asked, **report.solution_content(solution)}
+    content = {"document": "solution", "parameters": run.parameters, "asked": asked, **solution.content}
     document = export.document("solve", content)
-    if json:
-        typer.echo(document)
-    else:
-        report.show_solution(run, solution)
-    if out is not None:
-        tables = {"clients": solution.clients, "population": run.game.population.frame}
-        if solution.succeeded:
-            tables["shadow_prices"] = report.shadow_prices_table(solution)
-        export.write_directory(out, tables, {"solution": document}, force=force)
+    tables = {"clients": solution.clients, "population": run.game.population.frame}
+    if solution.succeeded:
+        tables["shadow_prices"] = report.shadow_prices_table(solution)
+
+    def show() -> None:
+        typer.echo(document) if json else report.show_solution(run, solution)
+
+    export.deliver(show, out, tables, {"solution": document}, force=force)
     if not solution.succeeded:
         raise typer.Exit(EXIT_NOT_SOLVED)
 

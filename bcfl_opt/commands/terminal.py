@@ -48,11 +48,16 @@ def yes_no(value: Any) -> str:
     return "yes" if value else "no"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # not the SystemExit(1) of rich: 1 means "not solved" here
+
+
 class Terminal:
     """Standard output: prints text and tables in the way its reader needs."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._console = _Console(highlight=False, markup=False, emoji=False)
         if not self._console.is_terminal:
             self._console.width = UNLIMITED
 

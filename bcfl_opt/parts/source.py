@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bcfl_opt import population, tables
+from bcfl_opt import population, table_parts
 from bcfl_opt.errors import InputError, listing
 from bcfl_opt.population import CYCLE_FACTORS, SYMBOLS, Place, Population, id_text
 
@@ -110,7 +110,7 @@ def _parts(file: Path, first_id: int) -> list[Part]:
         return [Part(file.name, file, first_id=first_id)]
     if file.suffix.lower() != ".parquet":
         raise InputError(f"{file.name}: a population file ends in .csv or .parquet, not {file.suffix!r}")
-    with tables.reading(file):
+    with table_parts.reading(file):
         metadata = pq.read_metadata(file)
     sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
     starts = itertools.accumulate(sizes, initial=0)
@@ -142,12 +142,12 @@ def _frames(part: Part, size: int, extra: Iterable[str], frame: pd.DataFrame | N
         return (frame.iloc[start : start + size] for start in range(0, len(frame), size))
     assert part.path is not None
     if part.row_group is None:
-        return tables.csv_chunks(part.path, size)
+        return table_parts.csv_chunks(part.path, size)
     return _parquet_frames(part.path, part.row_group, size, extra)
 
 
 def _parquet_frames(path: Path, row_group: int, size: int, extra: Iterable[str]) -> Iterator[pd.DataFrame]:
-    with tables.reading(path):
+    with table_parts.reading(path):
         # Buffered, so that a row group of any size is read piece by piece.
         file = pq.ParquetFile(path, buffer_size=READ_AHEAD, pre_buffer=False)
     with file:
@@ -159,7 +159,7 @@ def _parquet_frames(path: Path, row_group: int, size: int, extra: Iterable[str])
         columns = [name for name in names if name.strip() in wanted or name == index]
         batches = file.iter_batches(size, row_groups=[row_group], columns=columns, use_threads=False)
         while True:
-            with tables.reading(path):
+            with table_parts.reading(path):
                 batch = next(batches, None)
             if batch is None:
                 return

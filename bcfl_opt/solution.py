@@ -304,7 +304,13 @@ class Solution:
             "owner_utility": self.owner_utility if solved and self.clients is not None else None,
             "certificate": None
             if certificate is None
-            else {**certificate.residuals, "holds": certificate.holds(), "where": certificate.where},
+            else {
+                **certificate.residuals,
+                "holds": certificate.holds(),
+                "where": certificate.where,
+                "unscaled": certificate.unscaled,
+                "curvature": certificate.curvature,
+            },
             "iterations": self.iterations,
             "timing": self.timing,
             "provenance": self.provenance,
@@ -320,9 +326,14 @@ class Solution:
     def _of_content(cls, content: Mapping[str, Any], name: str) -> Solution:
         certificate = content["certificate"]
         if certificate is not None:
-            residuals = {key: value for key, value in certificate.items() if key not in ("holds", "where")}
+            told = ("holds", "where", "unscaled", "curvature")
+            residuals: dict[str, Any] = {k: documents.number(v) for k, v in certificate.items() if k not in told}
+            curvature = certificate["curvature"]
             certificate = Certificate(
-                **{key: documents.number(value) for key, value in residuals.items()}, where=certificate["where"]
+                **residuals,
+                where=certificate["where"],
+                unscaled={key: documents.number(value) for key, value in certificate["unscaled"].items()},
+                curvature=None if curvature is None else documents.number(curvature),
             )
         game = None if content["game"] is None else Game.from_content(dict(content), source=name)
         clients = content["clients"]

@@ -66,14 +66,13 @@ def equilibrium(
     else:
         solution = exact_equilibrium(run.game, deadlines=deadlines.value, payment_budget=payment_budget, **changes)
     asked = {"method": method.value, "deadlines": deadlines.value, "payment_budget": payment_budget, **changes}
-    content = {"parameters": run.parameters, "asked": asked, **report.solution_content(solution)}
+    content = {"document": "solution", "parameters": run.parameters, "asked": asked, **solution.content}
     document = export.document("equilibrium", content)
-    if json:
-        typer.echo(document)
-    else:
-        report.show_solution(run, solution)
-    if out is not None:
-        tables = {"clients": solution.clients, "population": run.game.population.frame}
-        export.write_directory(out, tables, {"solution": document}, force=force)
+    tables = {"clients": solution.clients, "population": run.game.population.frame}
+
+    def show() -> None:
+        typer.echo(document) if json else report.show_solution(run, solution)
+
+    export.deliver(show, out, tables, {"solution": document}, force=force)
     if not solution.succeeded:
         raise typer.Exit(EXIT_NOT_SOLVED)

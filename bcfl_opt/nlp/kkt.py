@@ -47,7 +47,9 @@ def certify(
         size = np.abs(jacobian) @ np.abs(x)
         rows, z_lower, z_upper = multipliers.rows, multipliers.x_lower, multipliers.x_upper
         low, high = program.lower, program.upper
+        own: Any
         row_unit: Any
+        bound_unit: Any
         objective_unit: Any
         told = isinstance(unit, np.ndarray)
         if told:

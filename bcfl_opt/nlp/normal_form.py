@@ -86,7 +86,8 @@ class NormalForm:
             ),
             [self._family(family) for family in functions.families],
         )
-        return dataclasses.replace(program, functions=told, **self.limits(program))
+        limits: dict[str, Any] = self.limits(program)
+        return dataclasses.replace(program, functions=told, **limits)
 
     def _family(self, family: Family) -> Family:
         """The same terms as functions of x', times the factors of their rows or the weights of their parts."""
@@ -266,7 +267,7 @@ def _weights(pull: np.ndarray, part: np.ndarray) -> np.ndarray:
     if not counted.size:
         return np.ones(len(largest))
     if counted.max() <= ALIKE * counted.min():
-        return np.full(len(largest), power_of_two(1.0 / np.median(counted)))
+        return np.full(len(largest), power_of_two(np.asarray(1.0 / np.median(counted))))
     return power_of_two(1.0 / _usable(largest))
 
 

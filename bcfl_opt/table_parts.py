@@ -93,6 +93,8 @@ def _cut(frame: pd.DataFrame) -> pd.DataFrame:
 
 def refuse_what_memory_cannot_hold(path: Path) -> None:
     """Refuse a Parquet file that is larger than memory before it is read; anything else about it is left to the reader."""
+    if not path.is_file():  # nothing, a folder, or a pipe that would be waited for: the reader says what is wrong
+        return
     try:
         metadata = pq.read_metadata(path)
     except (OSError, ValueError):  # no Parquet file, or a broken one: the reader says what is wrong

@@ -44,6 +44,7 @@ class Quality(enum.Enum):
 
     GLOBAL = "globally optimal: exact, or convex with a closed duality gap"
     LOCAL = "locally optimal: the first-order (KKT) conditions hold"
+    FEASIBLE = "feasible: all constraints hold, and how good the point is is not known"
     NONE = "no solution"
 
 

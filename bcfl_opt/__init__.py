@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     from bcfl_opt.incentives import audit as audit
     from bcfl_opt.judging import CrossCheck as CrossCheck
     from bcfl_opt.judging import cross_check as cross_check
+    from bcfl_opt.menus import Menu as Menu
+    from bcfl_opt.menus import design_menu as design_menu
     from bcfl_opt.model_files import write_model as write_model
     from bcfl_opt.population import Population as Population
+    from bcfl_opt.screening import Screening as Screening
     from bcfl_opt.solution import Quality as Quality
     from bcfl_opt.solution import Solution as Solution
     from bcfl_opt.solution import Status as Status
@@ -68,6 +71,9 @@ _HOMES = {
     "cross_check": "judging",
     "Audit": "incentives",
     "audit": "incentives",
+    "Menu": "menus",
+    "design_menu": "menus",
+    "Screening": "screening",
     "sweep": "sweeping",
 }
 _MODULES = ("closed_form", "models", "paper", "partitioned", "shapley", "exact", "plots")

@@ -18,7 +18,8 @@ class Certificate:
     primal : largest constraint violation, relative to the size of the terms of its constraint.
     dual : largest multiplier of the wrong sign, relative to the largest multiplier.
     complementarity : largest multiplier x slack, relative to multiplier x size of its constraint.
-    stationarity : largest entry of the Lagrangian's gradient, relative to the terms that should cancel in it.
+    stationarity : largest entry of the Lagrangian's gradient, relative to the terms that should cancel in it. None where
+        the point is claimed to be feasible and no more.
     gap : duality gap, relative to the size of the objective's terms: a bound on how much better any feasible point can
         be. None where no bound is known (the model is not known to be convex).
     follower_gap : for ``response="optimal"``: the largest amount by which a client, solved exactly at the found prices,
@@ -35,7 +36,7 @@ class Certificate:
     primal: float
     dual: float
     complementarity: float
-    stationarity: float
+    stationarity: float | None
     gap: float | None = None
     follower_gap: float | None = None
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The command line: ``bcfl-opt cross-check | solve | equilibrium | audit | respond | paper | new-model | doctor``.
+"""The command line: ``bcfl-opt cross-check | solve | equilibrium | audit | menu | respond | paper | new-model | doctor``.
 
 Exit codes: 0 done; 1 not solved, or solvers disagree, or something does not work; 2 bad input; 130 stopped by Ctrl-C;
 141 the reader of a pipe stopped reading. What goes wrong is one line on standard error that begins with ``error:``.
@@ -19,6 +19,7 @@ from bcfl_opt import __version__
 from bcfl_opt.commands.audit import audit
 from bcfl_opt.commands.cross_check import cross_check
 from bcfl_opt.commands.doctor import doctor
+from bcfl_opt.commands.menu import menu
 from bcfl_opt.commands.new_model import new_model
 from bcfl_opt.commands.options import EXIT_BAD_INPUT, EXIT_NOT_SOLVED, EXIT_PIPE_CLOSED
 from bcfl_opt.commands.paper import paper
@@ -96,6 +97,7 @@ app.command("cross-check", short_help="Check solvers and theorems against exact 
 app.command("solve")(solve)
 app.command("respond", short_help="Answer Problem 1 for a population of any size, chunk by chunk.")(respond)
 app.command("audit", short_help="Say what clients would gain by lying about their work.")(audit)
+app.command("menu", short_help="Design contracts under which no client gains by lying.")(menu)
 app.command("paper", short_help="Recompute the paper's experiments and judge what it says about them.")(paper)
 app.command("new-model", short_help="Write a commented model of your own to start from.")(new_model)
 app.command("doctor", short_help="Say what works on this machine.")(doctor)

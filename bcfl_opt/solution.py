@@ -48,6 +48,7 @@ class Quality(enum.Enum):
 
     GLOBAL = "globally optimal: exact, or convex with a closed duality gap"
     LOCAL = "locally optimal: the first-order (KKT) conditions hold"
+    FEASIBLE = "feasible: all constraints hold, and how good the point is is not known"
     NONE = "no solution"
 
 
@@ -220,6 +221,7 @@ class Solution:
 
     @property
     def multipliers(self) -> Mapping[str, Any]:
+        """The raw multipliers, by constraint; raises NoSolutionError if not succeeded."""
         return self._held(self._multipliers, "multipliers")
 
     @property

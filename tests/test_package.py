@@ -50,7 +50,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "bilevel_record",
     ),
     "models": tuple(name for name in FILES if name.startswith("models")),
-    "truth": ("exact", "pace", "rents", "plans", "equilibria"),
+    "truth": ("exact", "offers", "pace", "rents", "plans", "equilibria"),
     "paper": ("closed_form",),
     "solvers": (
         "casadi_ipopt",
@@ -63,6 +63,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "two stages": ("bilevel", *(name for name in FILES if name.startswith("reformulations"))),
     "front door": ("diagnose", "solving"),
+    "contracts": ("quantising", "menu_search", "menu_bounds", "menus", "screening"),
     "judging": ("incentives", "programmes", "reasons", "judging"),
     "scale": (
         *("executors", "sweeping", "partitioned"),

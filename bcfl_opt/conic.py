@@ -24,7 +24,7 @@ from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, resto
 from bcfl_opt.convex.iterates import iterates
 from bcfl_opt.convex.refinement import refine
 from bcfl_opt.convex.rules import broken_rules, first_ones
-from bcfl_opt.errors import InputError, ModelError, SolverMissingError, choice, require, unknown_name
+from bcfl_opt.errors import InputError, ModelError, choice, require, unknown_name
 from bcfl_opt.provenance import record
 from bcfl_opt.solution import Quality, Solution, Status
 from bcfl_opt.threads import one_thread
@@ -143,8 +143,7 @@ def settle(solver: str, options: Mapping[str, Any] | None) -> None:
         ipopt.require()
         validated(options or {})
         return
-    if not available():
-        raise SolverMissingError("Clarabel is not installed: pip install clarabel")
+    require("clarabel")
     _settings(options or {})
 
 

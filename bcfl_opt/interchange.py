@@ -85,8 +85,7 @@ def _without_tables(whole: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as_text_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns of objects that are all texts, told to be so; Parquet knows no other."""
-    objects = frame.select_dtypes(object)
-    texts = [name for name in objects if all(type(cell) is str for cell in frame[name])]
+    texts = [name for name in frame if frame[name].dtype == object and all(type(cell) is str for cell in frame[name])]
     return frame.astype(dict.fromkeys(texts, "str"))
 
 

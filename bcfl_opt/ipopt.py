@@ -12,8 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from bcfl_opt import casadi_ipopt
-from bcfl_opt.errors import SolverMissingError
+from bcfl_opt import casadi_ipopt, errors
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Functions
@@ -108,8 +107,7 @@ def require(engine: str = "cyipopt") -> Any:
     """The module whose ``Problem`` runs IPOPT, or SolverMissingError with how to install it; see :data:`ENGINES`."""
     if engine == "casadi":
         return casadi_ipopt
-    if not available():
-        raise SolverMissingError("IPOPT is not installed: pip install --pre cyipopt-wheels")
+    errors.require("cyipopt")
     import cyipopt
 
     return cyipopt

@@ -133,6 +133,11 @@ def _solve_pyomo(
     from bcfl_opt.nlp.unbounded import direction
 
     previous = None if warm_start is None else warm_start._warm_start
+    if warm_start is not None and previous is None:
+        raise InputError(
+            "warm_start: a Pyomo model starts from a solution that IPOPT found in this session; this one is exact, is of "
+            "another solver, or was read from a file. Set the variables' values to start from a point alone."
+        )
     if warm_start is not None and not isinstance(previous, Answer):
         raise InputError(
             f"a Pyomo model starts from a previous solution of a Pyomo model; this one is of {warm_start.problem} by "

@@ -560,7 +560,7 @@ def test_ctrl_c_in_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_memory_limit(tmp_path: Path) -> None:
     """One line, exit code 1, nothing on disk, no traceback."""
-    bo.Population.random(100_000, seed=1).frame.to_parquet(tmp_path / "clients.parquet")
+    bo.Population.random(100_000, seed=1).frame.to_csv(tmp_path / "clients.csv")
     code = """
         import resource, sys
         import bcfl_opt as bo
@@ -568,12 +568,12 @@ def test_a_memory_limit(tmp_path: Path) -> None:
         from bcfl_opt.commands import export, report, settings
         game = bo.Game(bo.Population.sample())
         bo.best_response(game, game.prices(1, 1))  # everything is loaded
-        bo.Population.read("clients.parquet")
+        bo.Population.read("clients.csv")
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + 20_000_000, -1))
         sys.argv = ["bcfl-opt", *sys.argv[1:]]
         main()
     """
-    done = python(code, *EXACT, "--population", "clients.parquet", "--json", "--out", "out", cwd=tmp_path)
+    done = python(code, *EXACT, "--population", "clients.csv", "--json", "--out", "out", cwd=tmp_path)
     assert said(done, 1).startswith("out of memory: ")
-    assert left_in(tmp_path) == ["clients.parquet"]
+    assert left_in(tmp_path) == ["clients.csv"]

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 import bcfl_opt as bo
-from bcfl_opt import partitioned, tables
+from bcfl_opt import partitioned, table_parts
 from bcfl_opt.cli import app
 from bcfl_opt.errors import InputError
 from bcfl_opt.parts import answers, budget, question, source, target, totals
@@ -599,13 +599,13 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(
 def test_a_population_larger_than_memory_is_refused_with_the_estimate(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "available_memory", lambda: 50_000)
+    monkeypatch.setattr(table_parts, "available_memory", lambda: 50_000)
     with pytest.raises(InputError) as caught:
         bo.Population.read(file)
     assert "clients.parquet: its 700 clients need about" in str(caught.value)
     assert "50 kB are available; work through it in parts" in str(caught.value)
     assert partitioned.best_response(file, **PRICES).clients == 700
-    monkeypatch.setattr(tables, "available_memory", lambda: None)
+    monkeypatch.setattr(table_parts, "available_memory", lambda: None)
     assert len(bo.Population.read(file)) == 700, "where nobody tells, nothing is refused"
 
 
@@ -613,7 +613,7 @@ def test_equal_values_do_not_hide_the_size_of_a_table(tmp_path: Path) -> None:
     """They are stored once, and take their full size in memory."""
     table = pd.DataFrame({"client": np.arange(100_000), "mu": 10.0, "rho": 0.01})
     table.to_parquet(tmp_path / "clients.parquet")
-    needed = tables.memory_of(pq.read_metadata(tmp_path / "clients.parquet"))
+    needed = table_parts.memory_of(pq.read_metadata(tmp_path / "clients.parquet"))
     assert needed >= 2 * 3 * 8 * 100_000 + 2 * 3 * 8 * 100_000 > 5 * os.path.getsize(tmp_path / "clients.parquet")
 
 

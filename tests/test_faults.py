@@ -345,8 +345,10 @@ def nobody_special() -> Iterator[None]:
 def test_a_read_only_folder(solution: bo.Solution, tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    for folder in [tmp_path, *tmp_path.parents[:2]]:
+    for folder in [tmp_path, *tmp_path.parents]:
         folder.chmod(0o755)  # pytest keeps its folders to their owner
+        if folder.name.startswith("pytest-of-"):
+            break
     solution.save(tmp_path / "warm.json")  # what is loaded on the way must not be what fails
     with nobody_special():
         for directory in (closed, closed / "out", closed / "deep" / "out"):

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.convex.cones import Cones
-from bcfl_opt.nlp.normal_form import without_fixed_cost
+from bcfl_opt.fixed_cost import without_fixed_cost
 
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.

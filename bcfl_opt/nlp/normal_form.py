@@ -21,16 +21,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sparse
-import scipy.sparse.linalg as sla
 from scipy.sparse.csgraph import connected_components
 
+from bcfl_opt.fixed_cost import ROUNDING, without_fixed_cost
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.program import Family, Functions, Program
 
 #: Parts whose sizes differ by less than this are not weighed against one another.
 ALIKE = 1e2
-#: Rounding, relative to what is added up.
-ROUNDING = 16 * float(np.finfo(float).eps)
 #: What is small where the usual size is 1: sizes are those at the start, and an answer may be far from it.
 MILLIONTH = 1e-6
 
@@ -207,17 +205,6 @@ class Told:
 def power_of_two(values: np.ndarray) -> np.ndarray:
     """The nearest powers of two, by their logarithms."""
     return np.exp2(np.round(np.log2(values)))
-
-
-def without_fixed_cost(cost: np.ndarray, equalities: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """cost + A'y, and the y that leaves least of it: rows A x = b make y'A x a constant. What only rounding leaves is 0."""
-    y = np.zeros(equalities.shape[0])
-    left = cost
-    for _ in range(3):  # what the first pass leaves for want of digits, the next ones take
-        y = y + sla.lsqr(equalities.T, -left, atol=1e-15, btol=1e-15, iter_lim=50)[0]
-        left = cost + equalities.T @ y
-    rounding = ROUNDING * (np.abs(cost) + abs(equalities).T @ np.abs(y))
-    return np.where(np.abs(left) <= rounding, 0.0, left), y
 
 
 def _rounded(gradient: np.ndarray, cost: np.ndarray) -> np.ndarray:

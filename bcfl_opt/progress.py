@@ -20,7 +20,7 @@ def progress_bar(title: str, total: int | None, wanted: bool | None = None) -> I
     title : what is being done. total : how much there is to do; None if nobody knows.
     wanted : None for a bar on a terminal or in a notebook and silence elsewhere; True or False to insist.
     """
-    shown = sys.stderr.isatty() or "ipykernel" in sys.modules if wanted is None else wanted
+    shown = sys.stderr.isatty() or _in_a_notebook() if wanted is None else wanted
     if not shown:
         yield lambda _: None
         return
@@ -29,3 +29,9 @@ def progress_bar(title: str, total: int | None, wanted: bool | None = None) -> I
 
     with tqdm(total=total, desc=title, delay=DELAY, leave=False, file=sys.stderr, dynamic_ncols=True) as bar:
         yield bar.update
+
+
+def _in_a_notebook() -> bool:
+    """Does this process serve a notebook? Having imported its machinery is not enough."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None

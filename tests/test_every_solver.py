@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import io
 import subprocess
@@ -107,7 +108,7 @@ class Ended:
     provenance: dict[str, Any]
 
 
-class Way:
+class Way(abc.ABC):
     """A way to a solver. ``model`` makes a model of it, ``change`` sets its r, ``values`` reads what it holds now."""
 
     name: str
@@ -118,17 +119,17 @@ class Way:
     def __str__(self) -> str:
         return self.name
 
-    def model(self, small: Small) -> Any:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def model(self, small: Small) -> Any: ...
 
-    def change(self, model: Any, r: float) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def change(self, model: Any, r: float) -> None: ...
 
-    def held(self, model: Any) -> dict[str, float]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def held(self, model: Any) -> dict[str, float]: ...
 
-    def solve(self, model: Any, **arguments: Any) -> Ended:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def solve(self, model: Any, **arguments: Any) -> Ended: ...
 
 
 class Pyomo(Way):
@@ -528,8 +529,15 @@ def test_a_warm_start_starts_there_and_says_what_it_saved(way: Way) -> None:
 def test_a_warm_start_that_would_do_nothing_is_refused() -> None:
     game = a_game(3)
     model, problem = Small().pyomo(), Small().cvxpy()[0]
-    for start in (bo.best_response(game, some_prices(game)), bo.solve(Small().cvxpy()[0])):
-        with pytest.raises(bo.InputError, match="starts from a previous solution of a Pyomo model; this one is of"):
+    for start, reason in (
+        (bo.best_response(game, some_prices(game)), "this one is exact, is of another solver, or was read from a file"),
+        (bo.solve(Small().cvxpy()[0], solver="clarabel"), "this one is exact, is of another solver"),
+        (
+            bo.solve(Small().cvxpy()[0], solver="ipopt"),
+            "a previous solution of a Pyomo model; this one is of .* by ipopt",
+        ),
+    ):
+        with pytest.raises(bo.InputError, match=reason):
             bo.solve(model, warm_start=start)
     other = bo.solve(problem1_cvxpy.build(game, some_prices(game)))
     with pytest.raises(bo.InputError, match="no variable of the same name to start from"):

@@ -36,7 +36,7 @@ def test_nothing_is_overwritten_and_names_are_names(tmp_path: Path, monkeypatch:
     again = CliRunner().invoke(app, ["new-model", "mine.py"])
     assert again.exit_code == 2 and "is there already" in again.stderr
     assert (tmp_path / "mine.py").read_text() == "precious"
-    for name in ("../mine", "a b", "class", "/tmp/x", ""):
+    for name in ("../mine", "a b", "class", "/somewhere/x", ""):
         refused = CliRunner().invoke(app, ["new-model", name])
         assert refused.exit_code == 2 and "that Python can import" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]

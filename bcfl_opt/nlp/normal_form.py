@@ -261,11 +261,12 @@ def _weights(pull: np.ndarray, part: np.ndarray) -> np.ndarray:
 def tight(small: float, finest: bool = False) -> dict[str, Any]:
     """IPOPT's tolerances of a thousandth of what is small; a solve that stalls just above them may stop.
 
-    Multiplier x slack has no rounding to reckon with, and can be driven as far as doubles go. finest : for a client whose
-    pay is a millionth of the whole, which still must be exact to a millionth.
+    Multiplier x slack has no rounding to reckon with, and can be driven as far as doubles go: to a hundredth of the millionth
+    of what is small that the certificate allows, since a duality gap adds up many. finest : for a client whose pay is a
+    millionth of the whole, which still must be exact to a millionth.
     """
     tolerance = float(np.clip(1e-8 * small, 1e-18, 1e-15) if finest else np.clip(1e-3 * small, 1e-12, 1e-9))
     options: dict[str, Any] = dict.fromkeys(("tol", "constr_viol_tol"), tolerance)
-    options["compl_inf_tol"] = min(tolerance, float(np.clip(1e-6 * small, 1e-15, 1e-12)))
+    options["compl_inf_tol"] = min(tolerance, float(np.clip(1e-8 * small, 1e-18, 1e-13)))
     options |= dict.fromkeys(("acceptable_tol", "acceptable_compl_inf_tol"), 1e-9) | {"acceptable_iter": 15}
     return options | {"diverging_iterates_tol": 1e40}  # a time may well be 1e20 times what it was thought to be

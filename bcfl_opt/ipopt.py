@@ -156,16 +156,16 @@ def run(
     """
     begin = time.perf_counter()
     n = len(x)
-    functions: Functions | _WithIdleVariable = presolved.functions
+    functions: Functions | _WithIdleVariables = presolved.functions
     low, high = presolved.x_lower, presolved.x_upper
     x = np.clip(x, low, high)
     if not n or np.all(low == high):
         return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
     library = require(engine)
-    idle = int(_ignores_objective(presolved))
+    idle = _missing_freedom(presolved)
     if idle:
-        functions = _WithIdleVariable(presolved.functions)
-        x, low, high = np.append(x, 0.5), np.append(low, 0.0), np.append(high, 1.0)
+        functions = _WithIdleVariables(presolved.functions, idle)
+        x, low, high = (np.append(values, np.full(idle, end)) for values, end in ((x, 0.5), (low, 0.0), (high, 1.0)))
     settings = {**DEFAULTS, **validated(options or {})}
     # The terminal is ours: how much IPOPT says goes for its log, and the streams pass that on.
     level = settings.pop("print_level", 5)
@@ -242,40 +242,41 @@ _WARM: dict[str, Any] = {
 }
 
 
-def _ignores_objective(presolved: Presolved) -> bool:
-    """Would IPOPT stop at any feasible point? It does where equality rows are as many as free variables: a square system.
+def _missing_freedom(presolved: Presolved) -> int:
+    """How many more variables would IPOPT need to look at the objective, or to begin at all?
 
-    It need not be one (rows may repeat one another, a variable may be in none), so an objective still counts.
+    Where equality rows are as many as free variables, it takes the programme for a square system and stops at any feasible
+    point; where they are more, it refuses. Yet rows may repeat one another, and a variable may be in none of them.
     """
     functions = presolved.functions
     free = np.count_nonzero(presolved.x_lower < presolved.x_upper)
     equal = np.count_nonzero(presolved.lower == presolved.upper)
     has_objective = bool(functions.objective_linear.any()) or any((f.rows < 0).any() for f in functions.families)
-    return bool(free == equal) and has_objective
+    return int(max(equal - free + has_objective, 0))
 
 
-class _WithIdleVariable:
-    """The same functions of one more variable, the last, which does nothing but make a square system not square."""
+class _WithIdleVariables:
+    """The same functions of some more variables, the last ones, which do nothing but make up for missing freedom."""
 
-    def __init__(self, functions: Functions) -> None:
-        self._functions = functions
+    def __init__(self, functions: Functions, count: int) -> None:
+        self._functions, self._count = functions, count
         self.jacobian_rows, self.jacobian_columns = functions.jacobian_rows, functions.jacobian_columns
         self.hessian_rows, self.hessian_columns = functions.hessian_rows, functions.hessian_columns
 
     def objective(self, x: np.ndarray) -> float:
-        return self._functions.objective(x[:-1])
+        return self._functions.objective(x[: -self._count])
 
     def gradient(self, x: np.ndarray) -> np.ndarray:
-        return np.append(self._functions.gradient(x[:-1]), 0.0)
+        return np.append(self._functions.gradient(x[: -self._count]), np.zeros(self._count))
 
     def constraints(self, x: np.ndarray) -> np.ndarray:
-        return self._functions.constraints(x[:-1])
+        return self._functions.constraints(x[: -self._count])
 
     def jacobian(self, x: np.ndarray) -> np.ndarray:
-        return self._functions.jacobian(x[:-1])
+        return self._functions.jacobian(x[: -self._count])
 
     def hessian(self, x: np.ndarray, multipliers: np.ndarray, objective_factor: float) -> np.ndarray:
-        return self._functions.hessian(x[:-1], multipliers, objective_factor)
+        return self._functions.hessian(x[: -self._count], multipliers, objective_factor)
 
 
 class _Callbacks:
@@ -283,7 +284,7 @@ class _Callbacks:
 
     def __init__(
         self,
-        functions: Functions | _WithIdleVariable,
+        functions: Functions | _WithIdleVariables,
         presolved: Presolved,
         bounds: tuple[np.ndarray, np.ndarray],
         tail: _Tail | None,

@@ -4,7 +4,7 @@
 
 Every ``*.py`` file of the directory whose ``model`` (or ``m``) is a Pyomo model is solved in a process of its own. Published
 values come from the places given, in order: a CSV file with columns ``name`` and ``value``; a file of lines
-``=opt= name value`` or ``=best= name value`` (MINLPLib's solu file); a directory of SIF files with lines ``*LO SOLTN value``
+``=opt= name value``, ``=best= name value`` or ``=inf= name`` (MINLPLib's solu file); a directory of SIF files with lines ``*LO SOLTN value``
 (CUTEst); a directory of AMPL files with ``display obj - value``. A problem published in several sizes has several values, and
 any of them counts.
 
@@ -19,10 +19,14 @@ its gradients by Pyomo's reverse differentiation, and the prices that the soluti
 
     optimum              solved; the objective is the published one, to 1e-6 of max(1, |value|) or to its last digit
     better               solved, and better than the published value
+    out of reach         solved, worse than the published value, and by convexity nothing better exists: the value is not
+                         this model's
     other local optimum  solved, and worse than the published value
     solved               solved; nothing was published
+    infeasible           no feasible point found, and none exists, as published
     refused (status)     not solved, and said so
     WRONG                said to be solved, and the conditions of optimality do not hold
+    no NLP               the model has discrete variables
     not built            Pyomo, as installed, cannot build the model
 """
 
@@ -49,7 +53,19 @@ from typing import Any
 
 #: Relative difference to the published value, and residual of the conditions of optimality.
 TOLERANCE = 1e-6
-VERDICTS = ("optimum", "better", "other local optimum", "solved", "refused", "WRONG", "not built")
+INFEASIBLE = "infeasible"
+VERDICTS = (
+    "optimum",
+    "better",
+    "out of reach",
+    "other local optimum",
+    "solved",
+    "infeasible",
+    "refused",
+    "WRONG",
+    "no NLP",
+    "not built",
+)
 
 
 # ---------------------------------------------------------------------------------- published values
@@ -80,9 +96,9 @@ def _read_values(place: Path) -> dict[str, list[str]]:
         return found
     text = place.read_text(errors="replace")
     if text.lstrip().startswith("="):
-        for kind, name, number in re.findall(r"^=(opt|best)=\s+(\S+)\s+(\S+)", text, flags=re.MULTILINE):
-            if kind == "opt" or _plain(name) not in found:
-                found[_plain(name)] = [number]
+        for kind, name, number in re.findall(r"^=(opt|best|inf)=\s+(\S+)[ \t]*(\S*)", text, flags=re.MULTILINE):
+            if kind != "best" or _plain(name) not in found:
+                found[_plain(name)] = [number or INFEASIBLE]
     else:
         for row in csv.DictReader(text.splitlines()):
             found.setdefault(_plain(row["name"]), []).append(row["value"])
@@ -180,9 +196,10 @@ def residuals(model: Any, prices: Mapping[str, Any]) -> dict[str, float]:
         if body is None:
             continue
         g = pyo.value(body)
+        terms = sum(abs(slope * variable.value) for variable, slope in slopes(body))
         room_low = math.inf if low is None else g - low
         room_high = math.inf if high is None else high - g
-        scale = max(1.0, abs(g), *(abs(side) for side in (low, high) if side is not None))
+        scale = max(1.0, terms, *(abs(side) for side in (low, high) if side is not None))
         primal = max(primal, -room_low / scale, -room_high / scale)
         push = sense * price
         if push > 0:
@@ -220,6 +237,8 @@ def solve_one(path: Path, time_limit: float) -> dict[str, Any]:
         model = load(path)
     except Exception as error:
         return {"status": "not built", "detail": f"{type(error).__name__}: {error}"}
+    if any(not v.is_continuous() for v in model.component_data_objects(pyo.Var) if not v.fixed):
+        return {"status": "no NLP", "detail": "discrete variables"}
     sizes = {"variables": model.nvariables(), "constraints": model.nconstraints()}
     begin = time.perf_counter()
     try:
@@ -250,10 +269,13 @@ def solve_one(path: Path, time_limit: float) -> dict[str, Any]:
 
 def verdict(result: Mapping[str, Any], printed: list[str]) -> tuple[str, float | None, str | None]:
     """Verdict (see the table above), relative difference to the published value, and that value."""
-    if result["status"] == "not built":
-        return "not built", None, None
+    if result["status"] in ("not built", "no NLP"):
+        return result["status"], None, None
     if result["status"] != "SOLVED":
-        return "refused", None, printed[0] if printed else None
+        found_none = result["status"] in ("INFEASIBLE", "LOCALLY_INFEASIBLE") and INFEASIBLE in printed
+        return "infeasible" if found_none else "refused", None, printed[0] if printed else None
+    if INFEASIBLE in printed:
+        return "WRONG", None, INFEASIBLE
     worst = max(result["residuals"].values(), key=lambda number: math.inf if math.isnan(number) else number)
     if not worst <= TOLERANCE:
         return "WRONG", None, printed[0] if printed else None
@@ -264,6 +286,8 @@ def verdict(result: Mapping[str, Any], printed: list[str]) -> tuple[str, float |
     if same:
         return "optimum", gap, nearest
     worse = gap < 0 if result["maximise"] else gap > 0
+    if worse and result["quality"] == "GLOBAL":
+        return "out of reach", gap, nearest
     return "other local optimum" if worse else "better", gap, nearest
 
 
@@ -329,13 +353,15 @@ def main() -> int:
                 print(f"{'':24} {result.get('detail', '')} {result.get('residuals', '')}"[:240], flush=True)
 
     print("\n" + ", ".join(f"{count[name]} {name}" for name in VERDICTS if count[name]))
-    published = [row for row in rows if _plain(row["name"]) in values and row["verdict"] != "not built"]
+    published = [row for row in rows if _plain(row["name"]) in values and row["verdict"] not in ("not built", "no NLP")]
     if published:
-        best = sum(row["verdict"] in ("optimum", "better") for row in published)
-        certified = best + sum(row["verdict"] == "other local optimum" for row in published)
+        best = sum(row["verdict"] in ("optimum", "better", "infeasible") for row in published)
+        certified = best + sum(row["verdict"] in ("out of reach", "other local optimum") for row in published)
+        odd = sum(row["verdict"] == "out of reach" for row in published)
         print(
-            f"{len(published)} models with a published value: {best} ({best / len(published):.1%}) at it or better, "
-            f"{certified} ({certified / len(published):.1%}) at a certified local optimum"
+            f"{len(published)} models with a published value: {best} ({best / len(published):.1%}) at it or better "
+            f"({best / max(len(published) - odd, 1):.1%} of those whose value is within reach), "
+            f"{certified} ({certified / len(published):.1%}) at a certified optimum, local or global"
         )
     if chosen.out is not None:
         names = list(dict.fromkeys(name for row in rows for name in row))

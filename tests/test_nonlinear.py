@@ -290,7 +290,7 @@ def too_few_degrees() -> Any:
         (undefined_at_start, {}, None, {"EVALUATION_ERROR"}),
         (undefined_constraint, {}, None, {"EVALUATION_ERROR"}),
         (undefined_derivative, {}, None, {"EVALUATION_ERROR"}),
-        (too_few_degrees, {}, None, {"NO_FREEDOM"}),
+        (too_few_degrees, {}, None, {"LOCALLY_INFEASIBLE"}),
     ],
 )
 def test_failures_are_named_and_leave_the_model_alone(build: Any, options: Any, limit: Any, status: set[str]) -> None:

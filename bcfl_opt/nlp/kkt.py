@@ -89,28 +89,27 @@ def certify(
         outside = over / np.maximum(np.abs(x), bound_unit)
         primal = largest("primal", (violation, row_name), (outside, column_name))
 
-        # Dual: a multiplier on a side that does not exist, or of the wrong sign.
-        weight = np.maximum(np.maximum(edge, size), 1e-300)
+        # Stationarity, in units of the objective per relative change of the variable. What counts as small is told by the
+        # objective, not by multipliers: where constraints depend on one another these can be as large as they like.
+        residual = gradient + jacobian.T @ rows - z_lower + z_upper
+        pulls = np.abs(gradient) + np.abs(jacobian).T @ np.abs(rows) + np.abs(z_lower) + np.abs(z_upper)
+        terms = reach * pulls
+        pulled = FLOOR * (reach * np.abs(gradient)).max(initial=0.0)
+        least = objective_unit if told else np.maximum(pulled, objective_unit)
+        share_of_terms = reach / np.maximum(terms, least)
+        stationarity = largest("stationarity", (np.abs(residual) * share_of_terms, column_name))
+
+        # Dual: a multiplier on a side that does not exist, or of the wrong sign, by what it does to stationarity.
         wrong = np.where(np.isfinite(high), 0.0, np.maximum(rows, 0.0)) + np.where(
             np.isfinite(low), 0.0, np.maximum(-rows, 0.0)
         )
         wrong_lower = np.where(np.isfinite(program.x_lower), np.maximum(-z_lower, 0.0), np.abs(z_lower))
         wrong_upper = np.where(np.isfinite(program.x_upper), np.maximum(-z_upper, 0.0), np.abs(z_upper))
-        # Relative to the heaviest pull of the objective or of a row: a multiplier of nothing but noise has a sign, too.
-        heaviest = np.maximum((np.abs(rows) * weight).max(initial=0.0), (reach * np.abs(gradient)).max(initial=0.0))
-        heaviest = np.maximum(heaviest, smallest)
+        entries, weight = jacobian.tocoo(), np.zeros(len(rows))
+        np.maximum.at(weight, entries.coords[0], np.abs(entries.data) * share_of_terms[entries.coords[1]])
         dual = largest(
-            "dual",
-            (wrong * weight / heaviest, row_name),
-            ((wrong_lower + wrong_upper) * reach / heaviest, column_name),
+            "dual", (wrong * weight, row_name), ((wrong_lower + wrong_upper) * share_of_terms, column_name)
         )
-
-        # Stationarity, in units of the objective per relative change of the variable.
-        residual = gradient + jacobian.T @ rows - z_lower + z_upper
-        pulls = np.abs(gradient) + np.abs(jacobian).T @ np.abs(rows) + np.abs(z_lower) + np.abs(z_upper)
-        terms = reach * pulls
-        least = objective_unit if told else np.maximum(FLOOR * terms.max(initial=0.0), objective_unit)
-        stationarity = largest("stationarity", (np.abs(residual) * reach / np.maximum(terms, least), column_name))
 
         # Complementarity, rows and bounds, in units of the objective: of the whole, shared equally by all variables, or
         # where what is small is known for each, of the variables that the row or bound is about.

@@ -18,11 +18,12 @@ from bcfl_opt import ipopt
 from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
 from bcfl_opt.context import Context
 from bcfl_opt.nlp import duals
+from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, NOTICEABLE, RELAXED, Attempt, gain, general
 from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.infeasibility import linear_conflict
 from bcfl_opt.nlp.ipopt_options import validated
-from bcfl_opt.nlp.kkt import certify, coefficient_sizes
+from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.normal_form import NormalForm, by_index, tight
 from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
@@ -31,16 +32,8 @@ from bcfl_opt.nlp.undefined import undefined_terms
 from bcfl_opt.solution import Quality, Status
 from bcfl_opt.threads import one_thread
 
-#: Tried in order until one is certified; a user's own options come on top. The tight bounds give the exact answer; where
-#: the feasible set has no interior (clients at their limits) IPOPT needs them relaxed by its usual 1e-8.
-RELAXED: tuple[dict[str, Any], ...] = (
-    {"bound_relax_factor": 1e-8},
-    {"bound_relax_factor": 1e-8, "mu_strategy": "adaptive"},
-)
 #: How often a stationary point that is no local optimum is left along a direction in which the objective improves.
 ESCAPES = 3
-#: Coefficients below this are scaled up.
-TINY = 1e-3
 #: Stops after which it is asked whether any point is feasible. Unbounded is among them: relative to the size of variables
 #: that run away, no violation is large.
 DOUBTFUL = (Status.UNBOUNDED, Status.LOCALLY_INFEASIBLE, Status.NUMERICAL_FAILURE)
@@ -161,27 +154,34 @@ def solve_program(
     convex = is_convex(told, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
     attempts = _attempts(reduced, x, small, convex, finest)
-    escapes = 0
-    tried: list[Any] = []
+    escapes, effort = 0, 0
+    tried: list[Attempt] = []
     while attempts:
-        attempt, scaling = attempts.pop(0)
-        left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
-        settings = {**attempt, **options}
-        if (settings, id(scaling)) in tried:
+        attempt = attempts.pop(0)
+        attempt = dataclasses.replace(attempt, options={**attempt.options, **options})
+        if any(attempt.same(other) for other in tried):
             continue  # the user's options leave nothing of what sets this attempt apart
-        tried.append((settings, id(scaling)))
+        tried.append(attempt)
         outcome = ipopt.run(
             reduced,
-            x,
-            options=settings,
-            warm_start=multipliers,
-            time_limit=left,
+            x if attempt.start is None else attempt.start,
+            options=attempt.options,
+            warm_start=multipliers if attempt.start is None else None,
+            time_limit=None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3),
             streams=streams,
-            scaling=scaling,
+            scaling=attempt.scaling,
             engine=engine,
             objective=None if normal is None else normal.original(read),
         )
-        provenance["attempts"].append({"options": settings, "status": outcome.status.name, "detail": outcome.detail})
+        provenance["attempts"].append(
+            {
+                "options": attempt.options,
+                "start": "the model's" if attempt.start is None else "another",
+                "status": outcome.status.name,
+                "detail": outcome.detail,
+            }
+        )
+        effort += outcome.iterations * read.functions.size
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()
         certificate = certify(told, outcome.x, outcome.multipliers, convex=convex, unit=small)
@@ -192,7 +192,8 @@ def solve_program(
         downhill = None
         if answer.status is Status.SOLVED and not convex:
             bent = second_order(told, outcome.x, outcome.multipliers, unit=small)
-            downhill = bent.downhill
+            if bent.downhill is not None and gain(told, outcome.x, outcome.multipliers, bent.downhill) > NOTICEABLE:
+                downhill = bent.downhill
             answer = dataclasses.replace(answer, certificate=dataclasses.replace(certificate, curvature=bent.curvature))
         timing["certify"] = timing.get("certify", 0.0) + time.perf_counter() - check
         if downhill is not None:
@@ -202,9 +203,12 @@ def solve_program(
                 escapes += 1
                 step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))
                 x, multipliers = outcome.x + step * downhill / np.abs(downhill).max(), None
-                attempts.insert(0, (attempt, scaling))
-                tried.pop()
-        if best is None or answer.status is Status.SOLVED:
+                attempts.insert(0, dataclasses.replace(attempt, start=x))
+        if outcome.status is Status.EVALUATION_ERROR and not outcome.iterations:
+            attempts = [other for other in attempts if other.start is not attempt.start]
+        if answer.status is Status.NOT_CERTIFIED and unit == 1.0 and not FINER.items() <= attempt.options.items():
+            attempts.insert(0, Attempt({**attempt.options, **FINER}, start=outcome.x))
+        if best is None or answer.status in (Status.SOLVED, Status.UNBOUNDED):
             best = answer
         if len(provenance["attempts"]) == 1 and answer.status not in (Status.SOLVED, Status.SADDLE):
             # Iterates may diverge along rows that can never meet; relative to their size such a point looks feasible.
@@ -212,7 +216,7 @@ def solve_program(
             if conflict:
                 return dataclasses.replace(answer, status=Status.INFEASIBLE, detail=conflict)
         final = answer.status in FINAL or (answer.status is Status.ITERATION_LIMIT and "max_iter" in options)
-        if answer.status is Status.SOLVED or final:
+        if answer.status is Status.SOLVED or final or effort > EFFORT:
             break
     assert best is not None
     if best.status in DOUBTFUL and (missing := missing_room(read, convex=convex)):
@@ -226,37 +230,18 @@ def solve_program(
 
 def _attempts(
     reduced: Presolved, x: np.ndarray, small: float | np.ndarray, convex: bool, finest: bool
-) -> list[tuple[dict[str, Any], ipopt.Scaling | None]]:
+) -> list[Attempt]:
     """Options and scalings to try, in order.
 
     A model of unknown units is left to IPOPT's own scaling. In a game's own units, IPOPT's tolerances, which are absolute,
     are set to mean a millionth of what counts as small; a high barrier pays where the model is not convex.
     """
     if not isinstance(small, np.ndarray):
-        raised = _raised(reduced, x)
-        return [({}, raised), *((options, raised) for options in RELAXED)]
+        return general(reduced, x)
     own_units = tight(float(small.min(initial=1.0)), finest)
-    own = [own_units, {**tight(1e-3 * float(small.min(initial=1.0)), finest), "mu_init": 1e-2}]
-    return [(options, None) for options in (*(own if convex else own[::-1]), *({**own_units, **o} for o in RELAXED))]
-
-
-def _raised(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:
-    """Factors that raise an objective or rows with tiny coefficients, which IPOPT's absolute tolerances would pass over.
-
-    What IPOPT's own scaling would do, which this one replaces, comes on top: gradients above 100 at the start are lowered.
-    None where no coefficient is tiny.
-    """
-    functions = reduced.functions
-    raising = 1.0 / np.minimum(coefficient_sizes(functions), 1.0)
-    if not raising.max() > 1.0 / TINY:
-        return None
-    with np.errstate(all="ignore"):
-        steep = np.append(
-            abs(functions.jacobian_matrix(x)).max(axis=1).toarray().ravel(),
-            np.abs(functions.gradient(x)).max(initial=0.0),
-        )
-        factor = raising * np.minimum(1.0, 100.0 / np.fmax(np.nan_to_num(steep * raising), 100.0))
-    return ipopt.Scaling(float(factor[-1]), np.ones(len(x)), factor[:-1])
+    own = [Attempt(own_units), Attempt({**tight(1e-3 * float(small.min(initial=1.0)), finest), "mu_init": 1e-2})]
+    relaxed = [Attempt({**own_units, **RELAXED, **options}) for options in ({}, ADAPTIVE)]
+    return [*(own if convex else own[::-1]), *relaxed]
 
 
 def _judged(

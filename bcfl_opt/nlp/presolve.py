@@ -62,6 +62,12 @@ class Presolved:
             coefficients = linear.data[linear.indptr[rows_of]]
             full[rows_of] += sign * own[columns] / coefficients
             own[columns] = 0.0
+        # A side that does not exist has no price. What is lost with a solver's noise there, stationarity will tell.
+        program = self.program
+        full = np.where(np.isfinite(program.upper), full, np.minimum(full, 0.0))
+        full = np.where(np.isfinite(program.lower), full, np.maximum(full, 0.0))
+        x_lower = np.where(np.isfinite(program.x_lower), np.maximum(x_lower, 0.0), 0.0)
+        x_upper = np.where(np.isfinite(program.x_upper), np.maximum(x_upper, 0.0), 0.0)
         return Multipliers(full, x_lower, x_upper)
 
     def reduce(self, multipliers: Multipliers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -109,6 +109,11 @@ class Functions:
         self.hessian_columns = np.concatenate(h_columns) if h_columns else np.zeros(0, dtype=np.int64)
 
     @property
+    def size(self) -> int:
+        """Variables, rows and entries of both derivatives: what an iteration works on."""
+        return self.rows + self.columns + len(self.jacobian_rows) + len(self.hessian_rows)
+
+    @property
     def families(self) -> list[Family]:
         """Objective families (row -1), then constraint families."""
         return [*self._objective, *self._constraints]

@@ -286,7 +286,10 @@ def _by_lanczos(
     except sla.ArpackNoConvergence:
         return
     vector = project(vectors[:, 0])
-    vector /= max(float(np.linalg.norm(vector)), 1e-300)
+    length = float(np.linalg.norm(vector))
+    if length < 0.5:
+        return  # the rows leave no direction, only the rounding of one
+    vector /= length
     yield _Block.of(float(vector @ (h @ vector)), vector, columns, largest, floor)
 
 

@@ -87,7 +87,11 @@ def _read_values(place: Path) -> dict[str, list[str]]:
             kind = path.suffix.lower()
             if kind not in (".sif", ".mod"):
                 continue
-            pattern = r"^\*LO SOLTN\S*\s+([-+]?\.?\d[.\dEeDd+-]*)" if kind == ".sif" else r"^display obj\s*([-+]\s*\.?\d[.\dEe+-]*)\s*;"
+            pattern = (
+                r"^\*LO SOLTN\S*\s+([-+]?\.?\d[.\dEeDd+-]*)"
+                if kind == ".sif"
+                else r"^display obj\s*([-+]\s*\.?\d[.\dEe+-]*)\s*;"
+            )
             numbers = re.findall(pattern, path.read_text(errors="replace"), flags=re.MULTILINE)
             if kind == ".mod":  # the difference from the value: display obj - value
                 numbers = [(text[1:].strip() if text[0] == "-" else f"-{text[1:].strip()}") for text in numbers]
@@ -148,7 +152,9 @@ def slopes(expression: Any) -> list[tuple[Any, float]]:
 
     variables = list(identify_variables(expression, include_fixed=False))
     try:
-        return list(zip(variables, differentiate(expression, wrt_list=variables, mode=Modes.reverse_numeric), strict=True))
+        return list(
+            zip(variables, differentiate(expression, wrt_list=variables, mode=Modes.reverse_numeric), strict=True)
+        )
     except DifferentiationException:
         result = []
         for variable in variables:
@@ -191,7 +197,11 @@ def residuals(model: Any, prices: Mapping[str, Any]) -> dict[str, float]:
         size = max(1.0, abs(pyo.value(objective)))
     for constraint in model.component_data_objects(pyo.Constraint, active=True):
         found = prices.get(constraint.parent_component().name)
-        price = 0.0 if found is None else float(found[constraint.index()] if constraint.parent_component().is_indexed() else found)
+        price = (
+            0.0
+            if found is None
+            else float(found[constraint.index()] if constraint.parent_component().is_indexed() else found)
+        )
         low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
         if body is None:
             continue

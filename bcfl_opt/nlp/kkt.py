@@ -107,9 +107,7 @@ def certify(
         wrong_upper = np.where(np.isfinite(program.x_upper), np.maximum(-z_upper, 0.0), np.abs(z_upper))
         entries, weight = jacobian.tocoo(), np.zeros(len(rows))
         np.maximum.at(weight, entries.coords[0], np.abs(entries.data) * share_of_terms[entries.coords[1]])
-        dual = largest(
-            "dual", (wrong * weight, row_name), ((wrong_lower + wrong_upper) * share_of_terms, column_name)
-        )
+        dual = largest("dual", (wrong * weight, row_name), ((wrong_lower + wrong_upper) * share_of_terms, column_name))
 
         # Complementarity, rows and bounds, in units of the objective: of the whole, shared equally by all variables, or
         # where what is small is known for each, of the variables that the row or bound is about.

@@ -306,6 +306,19 @@ def test_failures_are_named_and_leave_the_model_alone(build: Any, options: Any, 
         bo.solve(build(), options=options, time_limit=limit, raise_on_failure=True)
 
 
+def test_undefined_at_the_start_is_not_undefined_everywhere() -> None:
+    """min (x - 3)^2 + exp(1000 x): at x = 2, exp(2000) is no number; the slope 1000 e^(1000 x) is 6 near x = ln(0.006) / 1000."""
+    m = new(x=2.0)
+    m.o = pyo.Objective(expr=(m.x - 3) ** 2 + pyo.exp(1000 * m.x))
+    solution = bo.solve(m)
+    assert solution.succeeded and solution.provenance["attempts"][0]["status"] == "EVALUATION_ERROR"
+    x = -0.0051  # Newton on 2 (x - 3) + 1000 exp(1000 x) = 0
+    for _ in range(50):
+        slope = math.exp(1000 * x)
+        x -= (2 * (x - 3) + 1000 * slope) / (2 + 1e6 * slope)
+    assert m.x.value == pytest.approx(x, rel=1e-8)
+
+
 def test_an_iteration_limit_is_a_limit() -> None:
     solution = bo.solve(hs071(), options={"max_iter": 2})
     assert len(solution.provenance["attempts"]) == 1 and solution.iterations == 2

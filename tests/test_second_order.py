@@ -179,6 +179,7 @@ def test_a_large_block_is_looked_at_as_well() -> None:
 
 def test_a_saddle_that_cannot_be_left_is_told_with_its_direction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bcfl_opt.nlp.nonlinear.ESCAPES", 0)
+    monkeypatch.setattr("bcfl_opt.nlp.nonlinear.EFFORT", 0)  # no other starts either
     m = pyo.ConcreteModel()
     m.x, m.y = pyo.Var(initialize=0.0), pyo.Var(initialize=0.0, bounds=(-2, 2))
     m.objective = pyo.Objective(expr=m.x**2 - m.y**2)

@@ -27,6 +27,8 @@ FLOOR = 1e-4
 ALIKE = 7.0
 #: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
 PROOF = 1e-9
+#: ... or exclude all points of a programme scaled to 1 that are nearer than this.
+FAR = 1e15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,8 +143,9 @@ class ConicProgram:
         """z in K* with A'z = 0 and b'z < 0, of the parts where it is so; None where it is so nowhere.
 
         For a feasible x, 0 <= s'z = b'z - x'A'z would be negative; as long as A'z is only nearly 0, that excludes no x that
-        is large enough. So z is corrected by the least relative change that makes A'z vanish, and must hold to rounding
-        then; with and without its least entries, which may be noise. One part without a point leaves the whole without
+        is large enough. So z is corrected by the least relative change that makes A'z vanish, and each entry of A'z must be 0
+        relative to the terms that cancel in it: a relative change of A's numbers by as much would make the proof exact. With
+        and without z's least entries, which may be noise. One part without a point leaves the whole without
         one; its z comes back with b'z = -1.
         """
         largest = np.abs(z).max(initial=0.0)
@@ -157,13 +160,11 @@ class ConicProgram:
             z = z * (1 - np.sign(z) * sla.lsqr(weighted, transposed @ z, atol=1e-15, btol=1e-15, iter_lim=200)[0])
         columns, rows = self.parts
         count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
-        terms, size = abs(transposed) @ np.abs(z), np.abs(self.b * z)
-        largest = np.zeros(count)
-        np.maximum.at(largest, columns, terms)
-        left = np.abs(transposed @ z) > PROOF * terms + np.finfo(float).eps * largest[columns]
-        outside = self.cones.dual_violation(z) > PROOF * self.cones.largest(np.abs(z))
         below = -np.bincount(rows, self.b * z, minlength=count)
-        proven = below > PROOF * np.bincount(rows, size, minlength=count)
+        proven = below > PROOF * np.bincount(rows, np.abs(self.b * z), minlength=count)
+        remainder = np.abs(transposed @ z)
+        left = (remainder > PROOF * (abs(transposed) @ np.abs(z))) & (remainder * FAR > below[columns])
+        outside = self.cones.dual_violation(z) > PROOF * self.cones.largest(np.abs(z))
         proven[columns[left]] = False
         proven[rows[self.cones.spread(outside)]] = False
         return np.where(proven[rows], z / np.where(proven, below, 1.0)[rows], 0.0) if proven.any() else None

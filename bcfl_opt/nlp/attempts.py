@@ -115,9 +115,10 @@ def gain(program: Program, x: np.ndarray, multipliers: Multipliers, direction: n
     """By how much could the objective fall along a direction of negative curvature before a bound or a row is in the way?
 
     An interior-point method leaves variables a little off bounds that hardly pull at them; down to such a bound there may
-    be a way, but nothing to be had. Rows are taken for straight. Relative to the sizes of the objective's terms.
+    be a way, but nothing to be had. Rows are taken for straight. Relative to the objective's terms, or its coefficients.
     """
     functions = program.functions
+    unit = min(float(coefficient_sizes(functions)[-1]), 1.0)
     with np.errstate(all="ignore"):
         slope = np.where(program.lower == program.upper, 0.0, functions.jacobian_matrix(x) @ direction)
         place = (functions.hessian_rows, functions.hessian_columns)
@@ -132,7 +133,7 @@ def gain(program: Program, x: np.ndarray, multipliers: Multipliers, direction: n
         ]
         reach = float((np.maximum(np.abs(x), 1.0) / np.abs(direction)).min())
         step = max(min(reach, *(float(np.nanmin(room, initial=np.inf)) for room in rooms)), 0.0)
-        return 0.5 * max(-curvature, 0.0) * step**2 / max(1.0, functions.objective_size(x))
+        return 0.5 * max(-curvature, 0.0) * step**2 / max(unit, functions.objective_size(x))
 
 
 def middle(reduced: Presolved) -> np.ndarray:

@@ -4,9 +4,9 @@
 
 Every ``*.py`` file of the directory whose ``model`` (or ``m``) is a Pyomo model is solved in a process of its own. Published
 values come from the places given, in order: a CSV file with columns ``name`` and ``value``; a file of lines
-``=opt= name value``, ``=best= name value`` or ``=inf= name`` (MINLPLib's solu file); a directory of SIF files with lines ``*LO SOLTN value``
-(CUTEst); a directory of AMPL files with ``display obj - value``. A problem published in several sizes has several values, and
-any of them counts.
+``=opt= name value``, ``=best= name value`` or ``=inf= name`` (MINLPLib's solu file); a directory of SIF files with lines
+``*LO SOLTN value`` (CUTEst); a directory of AMPL files with ``display obj - value``. A problem published in several sizes has
+several values, and any of them counts.
 
 Collections that this was run on:
 

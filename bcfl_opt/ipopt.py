@@ -249,10 +249,10 @@ def _missing_freedom(presolved: Presolved) -> int:
     point; where they are more, it refuses. Yet rows may repeat one another, and a variable may be in none of them.
     """
     functions = presolved.functions
-    free = np.count_nonzero(presolved.x_lower < presolved.x_upper)
-    equal = np.count_nonzero(presolved.lower == presolved.upper)
+    free = int(np.count_nonzero(presolved.x_lower < presolved.x_upper))
+    equal = int(np.count_nonzero(presolved.lower == presolved.upper))
     has_objective = bool(functions.objective_linear.any()) or any((f.rows < 0).any() for f in functions.families)
-    return int(max(equal - free + has_objective, 0))
+    return max(equal - free + has_objective, 0)
 
 
 class _WithIdleVariables:

@@ -23,7 +23,7 @@ from bcfl_opt.errors import InputError, ModelError, listing
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.normal_form import tight
-from bcfl_opt.nlp.presolve import Multipliers
+from bcfl_opt.nlp.presolve import Multipliers, presolve
 from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.solution import Solution, Status
 
@@ -182,6 +182,11 @@ def _attempts(
         small, drowned = normal.small(smooth.groups), normal.drowned(smooth.program, smooth.groups)
         own = tight(float(small.min(initial=1.0)))
         x, multipliers = told.x, None if multipliers is None else normal.there(multipliers)
+        if told.presolved.conflict:
+            conflict = presolve(smooth.program).conflict or told.presolved.conflict  # its numbers in the user's units
+            rows, columns = np.zeros(len(smooth.program.constraints)), np.zeros(len(x))
+            nothing = Multipliers(rows, columns, columns)
+            return _Answer(Status.INFEASIBLE, conflict, None, smooth.x, nothing, 0, "", (), provenance)
     feasible = TOLERANCE if normal is None else FEASIBLE
     best: _Answer | None = None
     attempts = list(ATTEMPTS)
@@ -215,6 +220,8 @@ def _attempts(
             status, detail = Status.SOLVED, ""
         elif status is Status.SOLVED:
             status, detail = Status.NOT_CERTIFIED, certificate.failure()
+        elif status is Status.UNBOUNDED and not certificate.primal <= TOLERANCE:
+            status = Status.NUMERICAL_FAILURE  # iterates that diverge without being feasible say nothing
         if status is Status.SOLVED and not certificate.primal <= feasible:
             status, detail = Status.NOT_CERTIFIED, certificate.violation()
         if status is Status.SOLVED and drowned > DROWNED:

@@ -29,8 +29,8 @@ from scipy.sparse.csgraph import connected_components
 
 from bcfl_opt.convex.convex_problem import ConvexProblem, Duals
 from bcfl_opt.errors import ModelError
-from bcfl_opt.nlp.normal_form import NormalForm, Told
-from bcfl_opt.nlp.presolve import Multipliers, Presolved
+from bcfl_opt.nlp.normal_form import NormalForm, SomeRows, Told
+from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program
 
 #: Name of a constraint, the constraint, and what it is as <= or ==.
@@ -119,9 +119,19 @@ class _Functions:
         self.hessian_rows, self.hessian_columns = oracles.hessianstructure()
         # What counts as a coefficient, for judging what is small: the derivatives at the start.
         self.objective_linear, self.linear = self.gradient(x), self.jacobian_matrix(x)
-        elsewhere = x * (1.25 + 0.5 * np.cos(np.arange(len(x))))
+        self.linear.eliminate_zeros()
+        away = np.cos(np.arange(len(x)))
+        elsewhere = np.where(x == 0, 0.4 + 0.3 * away, x * (1.25 + 0.5 * away))
         self.linear_cost = np.where(self.gradient(elsewhere) == self.objective_linear, self.objective_linear, 0.0)
         self.nonlinear_rows = np.diff(sp.csr_array(self.jacobian_matrix(elsewhere) != self.linear).indptr) > 0
+        with np.errstate(all="ignore"):
+            at_zero, rest = self.constraints(np.zeros(len(x))), self.constraints(x) - self.linear @ x
+        # Exact at 0, unless a term that is multiplied by 0 has no value there.
+        self.constant = np.where(self.nonlinear_rows, 0.0, np.where(np.isnan(at_zero), rest, at_zero))
+
+    def of_rows(self, kept: np.ndarray) -> SomeRows:
+        """The same objective, and these rows alone."""
+        return SomeRows(self, kept)
 
     def _forward(self, x: np.ndarray) -> None:
         if not np.array_equal(x, self._x):
@@ -276,12 +286,12 @@ class SmoothProgram:
         )
 
     def in_own_units(self) -> tuple[SmoothProgram, NormalForm]:
-        """The same in the sizes that its terms have at the start; see :mod:`bcfl_opt.nlp.normal_form`."""
+        """The same in the sizes that its terms have at the start, presolved; see :mod:`bcfl_opt.nlp.normal_form`."""
         form = NormalForm.of(self.program, self.x, separable=False)
         functions = Told(self.program.functions, form)
         program = SimpleNamespace(**{**vars(self.program), "functions": functions, **form.limits(self.program)})
         told = dataclasses.replace(
-            self, program=cast(Program, program), presolved=_as_it_is(program), x=self.x / form.sizes
+            self, program=cast(Program, program), presolved=presolve(cast(Program, program)), x=self.x / form.sizes
         )
         return told, form
 

@@ -171,7 +171,14 @@ class Told:
         self.rows, self.columns = functions.rows, functions.columns
         self.jacobian_rows, self.jacobian_columns = functions.jacobian_rows, functions.jacobian_columns
         self.hessian_rows, self.hessian_columns = functions.hessian_rows, functions.hessian_columns
-        self.objective_linear = functions.objective_linear
+        self.objective_linear, self.nonlinear_rows = functions.objective_linear, functions.nonlinear_rows
+        self.constant = functions.constant * form.rows
+        scaled = sparse.diags_array(form.rows) @ functions.linear @ sparse.diags_array(form.sizes)
+        self.linear = sparse.csr_array(scaled)
+
+    def of_rows(self, kept: np.ndarray) -> SomeRows:
+        """The same objective, and these rows alone."""
+        return SomeRows(self, kept)
 
     def objective(self, x: np.ndarray) -> float:
         x = x * self._form.sizes
@@ -200,6 +207,38 @@ class Told:
         form = self._form
         values = self._functions.hessian(x * form.sizes, multipliers * form.rows, objective_factor * self._weight)
         return values * form.sizes[self.hessian_rows] * form.sizes[self.hessian_columns]
+
+
+class SomeRows:
+    """Functions of a programme that are only known as a whole, with some of their rows."""
+
+    families: tuple[()] = ()
+
+    def __init__(self, functions: Any, kept: np.ndarray) -> None:
+        place = np.full(functions.rows, -1)
+        place[kept] = np.arange(len(kept))
+        self._functions, self._kept = functions, kept
+        self._entries = place[functions.jacobian_rows] >= 0
+        self.rows, self.columns = len(kept), functions.columns
+        self.jacobian_rows = place[functions.jacobian_rows[self._entries]]
+        self.jacobian_columns = functions.jacobian_columns[self._entries]
+        self.hessian_rows, self.hessian_columns = functions.hessian_rows, functions.hessian_columns
+        self.objective_linear = functions.objective_linear
+        self.objective, self.gradient = functions.objective, functions.gradient
+
+    def constraints(self, x: np.ndarray) -> np.ndarray:
+        return self._functions.constraints(x)[self._kept]
+
+    def jacobian(self, x: np.ndarray) -> np.ndarray:
+        return self._functions.jacobian(x)[self._entries]
+
+    def jacobian_matrix(self, x: np.ndarray) -> sparse.csr_array:
+        return self._functions.jacobian_matrix(x)[self._kept]
+
+    def hessian(self, x: np.ndarray, multipliers: np.ndarray, objective_factor: float) -> np.ndarray:
+        every = np.zeros(self._functions.rows)
+        every[self._kept] = multipliers
+        return self._functions.hessian(x, every, objective_factor)
 
 
 def power_of_two(values: np.ndarray) -> np.ndarray:

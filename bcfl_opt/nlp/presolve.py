@@ -85,13 +85,10 @@ class Presolved:
 
 
 def presolve(program: Program) -> Presolved:
-    """Settle constant rows, bounds written as rows, and twins."""
+    """Settle constant rows, bounds written as rows, and twins (where the terms of rows are known, and not only their values)."""
     functions, rows = program.functions, len(program.constraints)
-    linear = functions.linear
+    linear, nonlinear = functions.linear, functions.nonlinear_rows
     entries = np.diff(linear.indptr)
-    nonlinear = np.zeros(rows, dtype=bool)
-    for family in functions.families:
-        nonlinear[family.rows[family.rows >= 0]] = True
     empty, single = ~nonlinear & (entries == 0), ~nonlinear & (entries == 1)
     conflict = _constant_conflict(program, np.flatnonzero(empty))
 
@@ -109,12 +106,15 @@ def presolve(program: Program) -> Presolved:
     np.maximum(x_lower, x_upper, out=x_upper)  # crossed by rounding at most: one point
 
     kept = np.flatnonzero(~empty & ~single)
-    kept, lower, upper, twin_lower, twin_upper = _merge_twins(program, kept)
+    if isinstance(functions, Functions):
+        kept, lower, upper, twin_lower, twin_upper = _merge_twins(program, kept)
+    else:
+        lower, upper, twin_lower, twin_upper = program.lower[kept], program.upper[kept], kept, kept
     conflict = conflict or _twin_conflict(program, lower, upper, twin_lower, twin_upper)
     np.maximum(lower, upper, out=upper)
     return Presolved(
         program,
-        _rows_of(functions, kept) if len(kept) < rows else functions,
+        functions.of_rows(kept) if len(kept) < rows else functions,
         kept,
         lower,
         upper,
@@ -125,25 +125,6 @@ def presolve(program: Program) -> Presolved:
         twin_lower,
         twin_upper,
         conflict,
-    )
-
-
-def _rows_of(functions: Functions, kept: np.ndarray) -> Functions:
-    place = np.full(functions.rows, -1)
-    place[kept] = np.arange(len(kept))
-    families = []
-    for family in functions.families:
-        constrained = family.rows >= 0
-        keep = ~constrained | (place[family.rows] >= 0)
-        selected = family.select(keep)
-        selected.rows[:] = np.where(selected.rows >= 0, place[selected.rows], -1)
-        families.append(selected)
-    return Functions(
-        functions.objective_constant,
-        functions.objective_linear,
-        functions.constant[kept],
-        functions.linear[kept],
-        families,
     )
 
 

@@ -113,6 +113,19 @@ class Functions:
         """Variables, rows and entries of both derivatives: what an iteration works on."""
         return self.rows + self.columns + len(self.jacobian_rows) + len(self.hessian_rows)
 
+    def of_rows(self, kept: np.ndarray) -> Functions:
+        """The same objective, and these rows alone."""
+        place = np.full(self.rows, -1)
+        place[kept] = np.arange(len(kept))
+        families = []
+        for family in self.families:
+            selected = family.select((family.rows < 0) | (place[family.rows] >= 0))
+            selected.rows[:] = np.where(selected.rows >= 0, place[selected.rows], -1)
+            families.append(selected)
+        return Functions(
+            self.objective_constant, self.objective_linear, self.constant[kept], self.linear[kept], families
+        )
+
     @property
     def families(self) -> list[Family]:
         """Objective families (row -1), then constraint families."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from bcfl_opt.menus import design_menu as design_menu
     from bcfl_opt.model_files import write_model as write_model
     from bcfl_opt.population import Population as Population
+    from bcfl_opt.reevaluation import Reevaluation as Reevaluation
+    from bcfl_opt.reevaluation import reevaluate as reevaluate
     from bcfl_opt.screening import Screening as Screening
     from bcfl_opt.solution import Quality as Quality
     from bcfl_opt.solution import Solution as Solution
@@ -73,6 +75,8 @@ _HOMES = {
     "audit": "incentives",
     "Menu": "menus",
     "design_menu": "menus",
+    "Reevaluation": "reevaluation",
+    "reevaluate": "reevaluation",
     "Screening": "screening",
     "sweep": "sweeping",
 }

@@ -15,6 +15,7 @@ INSTALL = {
     "clarabel": "pip install clarabel",
     "cvxpy": "pip install cvxpy",
     "cyipopt": "pip install 'cyipopt-wheels>=1.7.0.dev0' (bundles IPOPT), or cyipopt where IPOPT is installed already",
+    "mpmath": "pip install mpmath",
     "pyomo": "pip install pyomo",
     "sparsediffpy": "pip install sparsediffpy",
     "sympy": "pip install sympy",

@@ -23,7 +23,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "Solving": ("solve", "Solution", "Status", "Quality", "Certificate", "explain"),
     "Leaders and followers": ("solve_bilevel", "BilevelRecord"),
     "Files": ("write_model",),
-    "Judging the paper": ("cross_check", "CrossCheck", "closed_form", "paper"),
+    "Judging": ("cross_check", "CrossCheck", "reevaluate", "Reevaluation", "closed_form", "paper"),
     "Incentives": ("audit", "Audit", "design_menu", "Menu", "Screening"),
     "Sweeps and large populations": ("sweep", "partitioned"),
     "Pictures": ("plots",),

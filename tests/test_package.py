@@ -64,7 +64,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "two stages": ("bilevel", *(name for name in FILES if name.startswith("reformulations"))),
     "front door": ("diagnose", "solving"),
     "contracts": ("quantising", "menu_search", "menu_bounds", "menus", "screening"),
-    "judging": ("incentives", "programmes", "reasons", "judging"),
+    "judging": ("incentives", "programmes", "reasons", "judging", "reevaluation"),
     "scale": (
         *("executors", "sweeping", "partitioned"),
         *(name for name in FILES if name.startswith(("parts", "sweeps"))),

@@ -132,12 +132,15 @@ def equilibrium(game: Game) -> Solution:
 def _clipped(
     t: np.ndarray, s: np.ndarray, bounds: participation.TimeBounds, deadline: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move (t, s) on the line t + s = T into the bounds; where upper bounds end before the line, both sit on them."""
+    """Move (t, s) on the line t + s = T into the bounds; where upper bounds end before the line, both sit on them.
+
+    Where the least times fill the deadline but for rounding, they are the answer: a difference T - s may be all rounding.
+    """
     t_low, t_high, s_low, s_high = bounds.training_low, bounds.training_high, bounds.mining_low, bounds.mining_high
     low = t < t_low
     t, s = np.where(low, t_low, t), np.where(low, deadline - t_low, s)
     late = s < s_low
-    t, s = np.where(late, deadline - s_low, t), np.where(late, s_low, s)
+    t, s = np.where(late, np.maximum(deadline - s_low, t_low), t), np.where(late, s_low, s)
     over = t > t_high
     t, s = np.where(over, t_high, t), np.where(over, deadline - t_high, s)
     beyond = s > s_high

@@ -143,7 +143,9 @@ class NormalForm:
         """
         functions, count = program.functions, int(groups.max(initial=-1)) + 1
         lost, pull = np.zeros(count), np.zeros(count)
-        np.maximum.at(lost, groups, ROUNDING * np.abs(self.cost) * self.sizes * self.column_weight)
+        # Where the objective is linear in a variable, what is taken out of its coefficient takes nothing along.
+        mixed = np.where(functions.objective_linear == functions.linear_cost, 0.0, np.abs(self.cost))
+        np.maximum.at(lost, groups, ROUNDING * mixed * self.sizes * self.column_weight)
         np.maximum.at(pull, groups, np.where(np.isfinite(self.pull), self.pull, 0.0))
         equal = program.lower == program.upper
         of_row = np.zeros(functions.rows, dtype=np.int64)

@@ -23,6 +23,9 @@ from bcfl_opt.fixed_cost import without_fixed_cost
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.
 FLOOR = 1e-4
+#: A residual counts by what a move of this size would bring, in a programme scaled to 1: where scaling has failed, a variable
+#: that is nearly 0 at a point may be far from it at the optimum.
+REACH = 1e6
 #: Parts whose units of money differ by less than this, as a power of two, share one.
 ALIKE = 7.0
 #: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
@@ -105,8 +108,9 @@ class ConicProgram:
         terms = np.abs(self.q) + abs(self.P) @ np.abs(x) + abs(self.A).T @ np.abs(z)
         residual = np.abs(self.P @ x + self.A.T @ z + self.q)
         reach = np.where(x != 0, np.abs(x), 1.0)
-        terms = np.maximum(terms * reach, max(FLOOR * float((terms * reach).max(initial=0.0)), unit))
-        stationarity = residual * reach / terms
+        least = max(FLOOR * float((terms * reach).max(initial=0.0)), unit)
+        reach = np.maximum(reach, REACH)
+        stationarity = residual * reach / np.maximum(terms * reach, least)
         products = np.abs(cones.total(s * z))
         columns, rows = self.parts
         of_cone = rows[cones.starts]

@@ -18,7 +18,7 @@ from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, Zero
 from cvxpy.constraints.constraint import Constraint
 from cvxpy.expressions.expression import Expression
 
-from bcfl_opt.certificate import FEASIBLE, Certificate
+from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.errors import InputError, ModelError
 from bcfl_opt.solution import Quality, Status
@@ -311,7 +311,7 @@ def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificat
     if problem.unit != 1.0 and not certificate.primal <= FEASIBLE:
         return certificate, Status.NOT_CERTIFIED, certificate.violation()
     violation, place = problem.worst_violation(problem.checks)
-    if not dataclasses.replace(certificate, primal=violation).holds():
+    if not violation <= (TOLERANCE if problem.unit == 1.0 else FEASIBLE):
         certificate = dataclasses.replace(certificate, primal=violation, where={**certificate.where, "primal": place})
         return (
             certificate,

@@ -63,6 +63,9 @@ STATUSES = {
 }
 #: Stops that another attempt would only repeat.
 FINAL = (Status.SOLVED, Status.INFEASIBLE, Status.UNBOUNDED, Status.TIME_LIMIT, Status.INTERRUPTED)
+#: Where violations are found to be the least possible, and a problem therefore infeasible, a residual counts by what a move of
+#: this size would bring: where scaling has failed, a variable that is nearly 0 at the point may be far from it elsewhere.
+FAR = 1e6
 
 
 @one_thread()
@@ -179,7 +182,7 @@ def _solve_clarabel(
 
     names = _column_names(problem, compiled)
     provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
-    outcome = _attempts(program, options, time_limit, names, timing, provenance)
+    outcome = _attempts(program, options, time_limit, names, timing, provenance, 0.0 if examine else FAR)
     duals = np.zeros(len(kept))
     duals[kept] = outcome.z
 
@@ -231,6 +234,7 @@ def _attempts(
     names: Any,
     timing: dict[str, float],
     provenance: dict[str, Any],
+    reach: float,
 ) -> _Outcome:
     """Clarabel on the scaled programme, again with other settings where the certificate does not hold."""
     begin = time.perf_counter()
@@ -239,7 +243,7 @@ def _attempts(
     best: _Outcome | None = None
     for attempt in ATTEMPTS:
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
-        outcome = _run(scaled, {**attempt, **options}, left, names)
+        outcome = _run(scaled, {**attempt, **options}, left, names, reach)
         x, z = scaling.back(outcome.x, outcome.z)
         if outcome.certificate is not None:
             z[: len(shift)] += shift
@@ -259,7 +263,9 @@ def _attempts(
     return best
 
 
-def _run(program: ConicProgram, options: dict[str, Any], time_limit: float | None, names: Any) -> _Outcome:
+def _run(
+    program: ConicProgram, options: dict[str, Any], time_limit: float | None, names: Any, reach: float
+) -> _Outcome:
     """One run of Clarabel and the Newton steps after it; the certificate decides, not the solver's word."""
     word, x, z, iterations, log = _clarabel(program, options, time_limit)
     status, detail, certificate = STATUSES.get(word, Status.UNKNOWN), f"Clarabel: {word}", None
@@ -282,7 +288,7 @@ def _run(program: ConicProgram, options: dict[str, Any], time_limit: float | Non
             detail = f"along {names(int(np.abs(x).argmax()))}{feasible}"
     elif np.isfinite(x).all() and np.isfinite(z).all():
         x, z, _ = refine(program, x, z)
-        certificate = program.certify(x, z, unit=UNIT, names=names)
+        certificate = program.certify(x, z, unit=UNIT, names=names, reach=reach)
         if certificate.holds():
             status, detail = Status.SOLVED, ""
         elif status is Status.SOLVED:

@@ -23,9 +23,6 @@ from bcfl_opt.fixed_cost import without_fixed_cost
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.
 FLOOR = 1e-4
-#: A residual counts by what a move of this size would bring, in a programme scaled to 1: where scaling has failed, a variable
-#: that is nearly 0 at a point may be far from it at the optimum.
-REACH = 1e6
 #: Parts whose units of money differ by less than this, as a power of two, share one.
 ALIKE = 7.0
 #: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
@@ -91,12 +88,14 @@ class ConicProgram:
         return dataclasses.replace(self, q=q), y
 
     @np.errstate(all="ignore")
-    def certify(self, x: np.ndarray, z: np.ndarray, *, unit: float, names: Callable[[int], str]) -> Certificate:
+    def certify(
+        self, x: np.ndarray, z: np.ndarray, *, unit: float, names: Callable[[int], str], reach: float = 0.0
+    ) -> Certificate:
         """Residuals of the point x with multipliers z; s is what the constraints leave.
 
         unit : what counts as small in this model: residuals are relative to the size of their terms, but to no less than
             this (1 for a model of unknown scale, the usual mix of absolute and relative).
-        names : column of x -> how a person would call it.
+        names : column of x -> how a person would call it. reach : the least move of a variable that a residual counts by.
 
         For every feasible y, f(y) >= f(x) - s'z - sum |r_j| |y_j - x_j| with r = P x + A'z + q: that is the duality gap,
         with |x_j| for |y_j - x_j|. Both s'z and r are counted with their absolute values, so nothing cancels. Parts that
@@ -107,10 +106,10 @@ class ConicProgram:
         weight = cones.largest(np.abs(z)) * size
         terms = np.abs(self.q) + abs(self.P) @ np.abs(x) + abs(self.A).T @ np.abs(z)
         residual = np.abs(self.P @ x + self.A.T @ z + self.q)
-        reach = np.where(x != 0, np.abs(x), 1.0)
-        least = max(FLOOR * float((terms * reach).max(initial=0.0)), unit)
-        reach = np.maximum(reach, REACH)
-        stationarity = residual * reach / np.maximum(terms * reach, least)
+        size_of_x = np.where(x != 0, np.abs(x), 1.0)
+        least = max(FLOOR * float((terms * size_of_x).max(initial=0.0)), unit)
+        move = np.maximum(size_of_x, reach)
+        stationarity = residual * move / np.maximum(terms * move, least)
         products = np.abs(cones.total(s * z))
         columns, rows = self.parts
         of_cone = rows[cones.starts]

@@ -27,8 +27,6 @@ FLOOR = 1e-4
 ALIKE = 7.0
 #: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
 PROOF = 1e-9
-#: ... or exclude all points of a programme scaled to 1 that are nearer than this.
-FAR = 1e15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -165,8 +163,7 @@ class ConicProgram:
         count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
         below = -np.bincount(rows, self.b * z, minlength=count)
         proven = below > PROOF * np.bincount(rows, np.abs(self.b * z), minlength=count)
-        remainder = np.abs(transposed @ z)
-        left = (remainder > PROOF * (abs(transposed) @ np.abs(z))) & (remainder * FAR > below[columns])
+        left = np.abs(transposed @ z) > PROOF * (abs(transposed) @ np.abs(z))
         outside = self.cones.dual_violation(z) > PROOF * self.cones.largest(np.abs(z))
         proven[columns[left]] = False
         proven[rows[self.cones.spread(outside)]] = False

@@ -57,7 +57,8 @@ class NormalForm:
         with np.errstate(all="ignore"):
             jacobian, gradient = np.abs(functions.jacobian_matrix(x)), functions.gradient(x)
         sizes = np.where((x != 0) & np.isfinite(x), np.abs(x), 1.0)
-        factors = 1.0 / _usable(jacobian.multiply(sizes[None, :]).max(axis=1).toarray().ravel())
+        largest = jacobian.multiply(sizes[None, :]).max(axis=1).toarray().ravel()
+        factors = 1.0 / _usable(np.where(largest > 0, largest, _constant_sizes(program, x)))
         unknown = x == 0
         if unknown.any():
             steep = jacobian[:, unknown].multiply(factors[:, None]).max(axis=0).toarray().ravel()
@@ -252,6 +253,13 @@ def _rounded(gradient: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """gradient + cost, and 0 where that is what rounding leaves."""
     total = gradient + cost
     return np.where(np.abs(total) <= ROUNDING * np.abs(cost), 0.0, total)
+
+
+def _constant_sizes(program: Program, x: np.ndarray) -> np.ndarray:
+    """Sizes of rows in which nothing varies: of the value, or of a side."""
+    with np.errstate(all="ignore"):
+        parts = np.abs([program.functions.constraints(x), program.lower, program.upper])
+    return np.where(np.isfinite(parts), parts, 0.0).max(axis=0)
 
 
 def _usable(values: np.ndarray) -> np.ndarray:

@@ -210,6 +210,22 @@ def test_the_same_answer_in_any_units(unit: str, factor: float) -> None:
             )
 
 
+def test_a_speed_limit_of_1e21_is_one() -> None:
+    """IPOPT takes bounds above 1e19 for none; told in small cycles and long seconds, speeds are easily larger."""
+    game = bo.Game(bo.Population.random(4, seed=2, speed_limits=True), target=11.0)
+    told = told_in(game, money=1.0, time=1e-9, cycles=1e12)
+    prices = game.prices(3.0, 0.5)
+    assert (told.population.max_speed > 1e20).all()
+    for form in ("time", "speed"):
+        here, there = (
+            bo.solve(problem1_pyomo.build(g, p, form=form)).raise_if_failed()
+            for g, p in ((game, prices), (told, prices * 1e9))
+        )
+        binding = np.isclose(here.clients["mining_speed"], game.population.max_speed, rtol=1e-6)
+        assert binding.any()
+        np.testing.assert_allclose(there.clients["mining_speed"] / 1e21, here.clients["mining_speed"], rtol=1e-6)
+
+
 @settings(max_examples=15, derandomize=True, deadline=None)
 @given(seed=st.integers(0, 10_000), order=st.permutations(range(5)))
 def test_clients_in_another_order_get_the_same(seed: int, order: list[int]) -> None:

@@ -137,7 +137,8 @@ def solve_program(
     begin = time.perf_counter()
     options = validated(options or {})
     with PauseGC():  # reading makes many small objects, none of them garbage
-        read = program(model)
+        # A game may be told in units in which large numbers are small ones.
+        read = program(model) if unit == 1.0 else program(model, infinite=np.inf)
     x, multipliers = read.start(), None
     normal = None if unit == 1.0 else NormalForm.of(read, x)
     told, small = (read, 1.0) if normal is None else (normal.told(read), normal.small(by_index(read)))

@@ -217,8 +217,10 @@ class Program:
         return x
 
 
-def program(model: BlockData) -> Program:
+def program(model: BlockData, infinite: float = INFINITE) -> Program:
     """Read a Pyomo model (or block): its active objective and constraints, and the unfixed variables they use.
+
+    infinite : bounds and sides this large are none.
 
     Raises
     ------
@@ -274,11 +276,11 @@ def program(model: BlockData) -> Program:
         objective,
         functions,
         variables,
-        np.where(x_lower <= -INFINITE, -np.inf, x_lower),
-        np.where(x_upper >= INFINITE, np.inf, x_upper),
+        np.where(x_lower <= -infinite, -np.inf, x_lower),
+        np.where(x_upper >= infinite, np.inf, x_upper),
         constraints,
-        _without_infinite(lower, -1),
-        _without_infinite(upper, 1),
+        _without_infinite(lower, -infinite),
+        _without_infinite(upper, infinite),
     )
 
 
@@ -287,9 +289,9 @@ def _bounds(variable: VarData) -> tuple[float | None, float | None]:
     return low, high
 
 
-def _without_infinite(bounds: list[float], sign: int) -> np.ndarray:
+def _without_infinite(bounds: list[float], infinite: float) -> np.ndarray:
     values = np.array(bounds, dtype=float)
-    return np.where(sign * values >= INFINITE, sign * np.inf, values)
+    return np.where(np.sign(infinite) * values >= abs(infinite), np.sign(infinite) * np.inf, values)
 
 
 def _refuse_infinite(

@@ -51,6 +51,15 @@ def test_a_certificate_holds_at_the_optimum_and_at_no_other_point() -> None:
     assert residuals(program, x, z * np.array([1.0, 0.5, 1, 1]))["dual"] > 1e-2
 
 
+def test_unscaled_residuals_of_a_conic_programme_are_in_its_own_units() -> None:
+    program, x, z = optimum()
+    assert max(program.unscaled(x, z).values()) < 1e-15
+    below = program.unscaled(x - np.array([0.01, 0.0]), z)  # x_1 >= 2 misses by 0.01, and so does the cone
+    assert below["primal"] == pytest.approx(0.01, rel=0.5) and below["stationarity"] < 1e-15
+    heavier = program.unscaled(x, z + np.array([0.3, 0, 0, 0]))
+    assert heavier["stationarity"] == pytest.approx(0.3) and heavier["gap"] == pytest.approx(0.3 * 2.0)
+
+
 def test_newton_steps_turn_a_near_point_into_the_exact_one_and_keep_a_better_one() -> None:
     program, x, z = optimum()
     near = x + np.array([1e-4, -2e-4]), z + np.array([1e-4, 2e-4, -1e-4, 1e-4])

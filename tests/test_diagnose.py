@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import bcfl_opt as bo
 from bcfl_opt.conflict import irreducible
 from bcfl_opt.models import problem1_cvxpy, problem1_pyomo, problem2_cvxpy, problem2_pyomo
+from bcfl_opt.nlp.program import program
+from bcfl_opt.nlp.unbounded import runaway
 
 
 def conflicting() -> pyo.ConcreteModel:
@@ -157,6 +159,35 @@ def test_a_pole_at_a_bound_is_unbounded_soon() -> None:
     direction = bo.explain(solution).direction
     assert (direction < 0).all() and {"training_speed[c0]", "mining_speed[c3]"} & set(direction.index)
     assert m.training_speed["c0"].value > 0.1  # the model keeps its start
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("way", ["one ray", "a pole", "one variable alone"])
+def test_what_runs_away_is_followed_unless_a_row_stops_it(way: str, stopped: bool) -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, None)), pyo.Var(bounds=(0, None))
+    start, now = {
+        "one ray": ((1.0, 1.0), (1.9e4 + 1, 1e4 + 1)),  # x and y together: x <= 2 y
+        "a pole": ((1.0, 1.0), (1e-3, 1.0)),  # 1 / x at x = 0
+        "one variable alone": ((1.0, 1.0), (1.5, 1.5)),  # not yet gone anywhere
+    }[way]
+    m.o = pyo.Objective(expr=m.y - m.x if way == "one ray" else -1 / m.x if way == "a pole" else -m.x + m.y)
+    if way == "one ray":
+        m.c = pyo.Constraint(expr=m.x <= 2 * m.y + 1)
+    if stopped:
+        m.d = pyo.Constraint(expr=m.x >= 1e-6 if way == "a pole" else m.x + m.y <= 1e9)
+    read = program(m)
+    order = [("x", "y").index(v.name) for v in read.variables]
+    found = runaway(
+        read.functions,
+        (read.x_lower, read.x_upper),
+        (read.lower, read.upper),
+        np.array(now)[order],
+        np.array(start)[order],
+    )
+    assert (found is None) is stopped
+    if found is not None:
+        assert read.functions.objective(found) < -1e30
 
 
 def test_a_far_but_finite_optimum_is_not_called_unbounded() -> None:

@@ -456,6 +456,29 @@ def test_certificates_fail_for_tampered_points_and_multipliers() -> None:
     assert gap.gap is not None and gap.gap > 1e-6 and not gap.closes_gap
 
 
+def test_unscaled_residuals_are_in_the_models_own_units() -> None:
+    # min 1000 (x-3)^2 on 100 x <= 200, y >= 0 with (y+1)^2: x = 2, multiplier 20, y = 0 with multiplier 2.
+    m = new(x=0.0, y=5.0)
+    m.y.setlb(0)
+    m.o = pyo.Objective(expr=1000 * (m.x - 3) ** 2 + (m.y + 1) ** 2)
+    m.c = pyo.Constraint(expr=100 * m.x + 0 * m.y**2 <= 200)
+    a = solve_program(m)
+    x, y = column(a, "x"), column(a, "y")
+    there = np.array([2.0, 0.0])[np.argsort([x, y])]
+    rows, low = np.array([20.0]), np.array([0.0, 2.0])[np.argsort([x, y])]
+
+    def unscaled(**changed: Any) -> dict[str, float]:
+        return dict(certified(a, **{"x": there, "rows": rows, "x_lower": low, "x_upper": 0 * low, **changed}).unscaled)
+
+    assert max(unscaled().values()) == 0.0
+    assert unscaled(x=nudged(there, x, 1e-3))["primal"] == pytest.approx(0.1)  # 100 x over 200
+    assert unscaled(x=nudged(there, y, -1e-3))["primal"] == pytest.approx(1e-3)
+    assert unscaled(rows=-rows)["dual"] == pytest.approx(20.0)
+    assert unscaled(rows=nudged(rows, 0, 0.5))["stationarity"] == pytest.approx(50.0)
+    assert unscaled(x=nudged(there, y, 1e-3))["complementarity"] == pytest.approx(2e-3)
+    assert certified(a, convex=True, x=nudged(there, y, 1e-3), rows=rows, x_lower=low).unscaled["gap"] >= 2e-3
+
+
 def test_the_sign_of_noise_is_no_reason_to_reject() -> None:
     # min exp(sqrt y) + x / 100 on a row that is far from binding: its multiplier is 0, here told as +1e-12.
     m = new(x=0.3, y=0.5)

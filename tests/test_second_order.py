@@ -115,11 +115,11 @@ def test_noise_in_a_multiplier_that_should_be_zero_bends_nothing() -> None:
     # x^2 + y^2 >= 1/2 holds with room at (1, 0); a multiplier of -1e-9 there is what IPOPT leaves, not curvature.
     m = pyo.ConcreteModel()
     m.x, m.y = pyo.Var(bounds=(1, 9)), pyo.Var(bounds=(-1, 1))
-    m.objective = pyo.Objective(expr=m.x)
+    m.objective = pyo.Objective(expr=1e-3 * m.x)
     m.ring = pyo.Constraint(expr=m.x**2 + m.y**2 >= 0.5)
     m.x.set_value(1.0), m.y.set_value(0.0)
     read = program(m)
-    noisy = Multipliers(np.array([-1e-9]), np.array([1.0, 0.0]), np.zeros(2))
+    noisy = Multipliers(np.array([-1e-9]), np.array([1e-3, 0.0]), np.zeros(2))
     assert second_order(read, read.start(), noisy).downhill is None
 
 

@@ -13,7 +13,7 @@ from bcfl_opt import participation
 from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.errors import InputError
 from bcfl_opt.game import Game
-from bcfl_opt.menu_bounds import lower_bound
+from bcfl_opt.menu_multipliers import Dual
 from bcfl_opt.menu_record import Menu
 from bcfl_opt.menu_search import GAIN, Account, MenuProblem, Multipliers, local_search, multipliers, starts
 from bcfl_opt.offers import Clients
@@ -25,6 +25,8 @@ from bcfl_opt.solution import Quality, Status, clients_table
 MOST_TYPES = 30
 #: How exactly the lower bound is wanted, relative to the menu's cost: within the certificate's tolerance.
 EXACT = 0.4 * TOLERANCE
+#: Parts of the time limit by which the last search begins, and the last step towards a better bound.
+SEARCHING, TIGHTENING = 0.6, 0.85
 #: Rounds of adding envied pairs to the model for IPOPT.
 ROUNDS = 5
 
@@ -96,13 +98,14 @@ class Design:
         if not len(self.rows):
             return self.nobody()
         problem = self.problem
-        found = _Search(problem, route, self, self.begin + time_limit)
+        found = _Search(problem, route, self, self.begin + SEARCHING * time_limit)
         found.run(count, np.random.default_rng(seed))
         best = found.best
         if best is None:
             return self._result(
                 Status.LOCALLY_INFEASIBLE, Quality.NONE, detail=self._short_of(problem), searches=found.table()
             )
+        found.tighten(best, self.begin + TIGHTENING * time_limit)
         bound = found.bound(best)
         cost, gain = best.account.cost, max(best.account.gain, 0.0) / problem.unit
         gap = (cost - bound) / cost
@@ -206,7 +209,7 @@ class _Search:
     def __init__(self, problem: MenuProblem, route: str, design: Design, until: float) -> None:
         self.problem, self.route, self.design, self.until = problem, route, design, until
         self.tried: list[_Candidate] = []
-        self._bounds: dict[int, float] = {}
+        self._duals: dict[int, Dual] = {}
         self._multipliers: dict[int, Multipliers] = {}
 
     def run(self, count: int, rng: np.random.Generator) -> None:
@@ -235,18 +238,23 @@ class _Search:
         return best is not None and best.account.cost - self.bound(best) <= TOLERANCE * best.account.cost
 
     def bound(self, candidate: _Candidate) -> float:
-        """The lower bound that this menu's multipliers prove, or that those of the costliest type's envy do, or known before."""
-        if id(candidate) not in self._bounds:
+        """What is known to be undercut by nothing, once this menu's multipliers and the costliest type's envy were asked."""
+        if id(candidate) not in self._duals:
             problem, cost = self.problem, candidate.account.cost
-            found = lower_bound(problem, self.multipliers(candidate).envy, candidate.menu, EXACT * cost)
-            if cost - found > TOLERANCE * cost and len(problem) > 1:
+            dual = self._duals[id(candidate)] = Dual(problem, candidate.menu)
+            dual.ask(self.multipliers(candidate).envy, EXACT * cost)
+            if cost - dual.bound > TOLERANCE * cost and len(problem) > 1:
                 top = int(problem.least_price(1.0).argmax())
                 envy = np.zeros((len(problem), len(problem)))
                 envy[:, top] = problem.weights
                 envy[top, top] = 0.0
-                found = max(found, lower_bound(problem, envy, candidate.menu, EXACT * cost))
-            self._bounds[id(candidate)] = max(found, *self._bounds.values(), found)
-        return self._bounds[id(candidate)]
+                dual.ask(envy, EXACT * cost)
+        return max(dual.bound for dual in self._duals.values())
+
+    def tighten(self, candidate: _Candidate, until: float) -> None:
+        """Better multipliers for the bound, if it does not close the gap."""
+        if not self.proven():
+            self._duals[id(candidate)].climb(EXACT * candidate.account.cost, until)
 
     def multipliers(self, candidate: _Candidate) -> Multipliers:
         if id(candidate) not in self._multipliers:

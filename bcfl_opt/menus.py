@@ -57,7 +57,8 @@ def design_menu(
         second only where the first is not proven to be the best. Whatever is found is polished and judged exactly.
     search_starts : how many starts, at least 1; the search ends with the first menu that is proven to be the best. seed : of
         the random ones.
-    time_limit : seconds after which no further search begins.
+    time_limit : seconds. No search begins after six tenths of them: the rest is for the lower bound, where it does not close
+        the gap at once.
 
     Returns
     -------

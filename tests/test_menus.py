@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyomo.environ as pyo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,10 @@ from typer.testing import CliRunner
 
 import bcfl_opt as bo
 from bcfl_opt.cli import app
+from bcfl_opt.menu_multipliers import Dual
+from bcfl_opt.menu_search import MenuProblem
+from bcfl_opt.models import menu_pyomo
+from bcfl_opt.offers import Clients
 
 RHO, PSI, T = 0.01, 5.0, 15.0
 
@@ -96,7 +101,7 @@ def test_never_dearer_than_pooling_never_envied_never_below_its_bound(
     frame = pd.DataFrame({"mu": mu, "rho": chips[:n], "q": speeds[:n]}, index=[f"type-{k}" for k in range(n)])
     game = bo.Game(frame, mining_cycles=5.0, deadline=15.0)
     deadlines = "chosen" if chosen else "common"
-    menu = bo.design_menu(game, weights[:n], deadlines=deadlines, route="reduced", search_starts=2)
+    menu = bo.design_menu(game, weights[:n], deadlines=deadlines, route="reduced", search_starts=2, time_limit=1.0)
     assert menu.succeeded, menu
     # Pooling by hand: c = rho (mu + psi)^3 of the costliest; c / T^2, or with the time paid for c / T'^2 + T'.
     cost = float((frame["rho"] * (frame["mu"] + 5.0) ** 3).max())
@@ -162,6 +167,62 @@ def test_ten_types_in_well_under_a_minute() -> None:
     assert time.perf_counter() - begin < SECONDS
     assert menu.succeeded and menu.objective <= menu.pooling
     assert gain_of(game, menu) <= GAIN
+
+
+def dual_of(types: Types, menu: bo.Menu) -> Dual:
+    """The dual of types on their own, all of them with the common deadline."""
+    game = types.game()
+    problem = MenuProblem(Clients.of(game.population, game.mining_cycles), types.weights, game.deadline)
+    return Dual(problem, menu.contracts[["training_price", "mining_price", "deadline"]].to_numpy())
+
+
+@pytest.mark.parametrize("name", ["three, by work", "three, differing in chips", "three, with a speed limit"])
+def test_any_multipliers_prove_a_bound(name: str) -> None:
+    """Weak duality: whatever m >= 0, the bound is at most the cost of the cheapest menu, which the global search finds too."""
+    types, rng = SETS[name], np.random.default_rng(2)
+    menu = bo.design_menu(types.game(), types.weights)
+    dual = dual_of(types, menu)
+    complete = float(types.weights @ (types.rho * (types.mu + types.psi) ** 3)) / types.deadline**2
+    assert dual.bound == pytest.approx(complete, rel=1e-9)  # m = 0: everyone is paid its energy
+    for _ in range(6):
+        envy = rng.dirichlet(np.full(9, 0.3)).reshape(3, 3) * rng.choice([0.1, 1.0, 3.0])
+        np.fill_diagonal(envy, 0.0)
+        before = dual.bound
+        improved = dual.ask(envy, 1e-7)
+        assert improved == (dual.bound > before)
+        assert complete * (1 - 1e-9) <= dual.bound <= menu.objective
+    dual.climb(1e-7 * menu.objective, time.perf_counter() + 20)
+    assert menu.objective * (1 - 1e-4) <= dual.bound <= menu.objective
+
+
+def test_better_multipliers_close_most_of_the_gap() -> None:
+    """Five types of different chips: the costliest type's envy alone leaves 2 in 10,000; climbing takes most of it away."""
+    rng = np.random.default_rng(0)
+    mu, chips = rng.uniform(2, 14, 5), np.exp(rng.uniform(np.log(0.004), np.log(0.03), 5))
+    types = Types.of(mu, rng.dirichlet(np.full(5, 2.0)), rho=chips)
+    menu = bo.design_menu(types.game(), types.weights, route="reduced", search_starts=1)
+    dual = dual_of(types, menu)
+    top = int((types.rho * (types.mu + types.psi) ** 3).argmax())
+    envy = np.zeros((5, 5))
+    envy[:, top] = types.weights
+    envy[top, top] = 0.0
+    dual.ask(envy, 1e-7 * menu.objective)
+    assert dual.bound <= menu.lower_bound <= menu.objective
+    assert menu.objective - menu.lower_bound < 0.3 * (menu.objective - dual.bound)
+
+
+def test_the_model_with_chosen_deadlines_starts_within_its_bounds() -> None:
+    """A short deadline makes dear offers: bounds and start follow the pooled one, c / T^2 + v T at its least, not the longest."""
+    game = game_of(5.0, 10.0)
+    m = menu_pyomo.build(game, deadlines="chosen", time_weight=50.0)
+    wanted = (2 * RHO * 15.0**3 / 50.0) ** (1 / 3)
+    assert sum(v["type-1"].value for v in (m.training_time, m.mining_time)) == pytest.approx(wanted)
+    for variable in m.component_data_objects(pyo.Var):
+        assert variable.lb is None or variable.value >= variable.lb
+        assert variable.ub is None or variable.value <= variable.ub
+    for row in m.component_data_objects(pyo.Constraint):
+        low = pyo.value(row.lower) if row.has_lb() else -np.inf
+        assert pyo.value(row.body) >= low - 1e-6
 
 
 def test_one_type_is_paid_its_energy() -> None:

@@ -195,6 +195,21 @@ def test_any_multipliers_prove_a_bound(name: str) -> None:
     assert menu.objective * (1 - 1e-4) <= dual.bound <= menu.objective
 
 
+def test_a_bound_is_within_its_tolerance_from_below() -> None:
+    """Asked less exactly, the same multipliers prove less, by no more than the tolerance."""
+    types = SETS["three, by work"]
+    menu = bo.design_menu(types.game(), types.weights)
+    envy = np.zeros((3, 3))
+    envy[:, 2] = types.weights
+    envy[2, 2] = 0.0
+    bounds = []
+    for tolerance in (1e-9, 1e-3):
+        dual = dual_of(types, menu)
+        assert dual.ask(envy, tolerance * menu.objective)
+        bounds.append(dual.bound)
+    assert bounds[0] - 1e-3 * menu.objective <= bounds[1] <= bounds[0] <= menu.objective
+
+
 def test_better_multipliers_close_most_of_the_gap() -> None:
     """Five types of different chips: the costliest type's envy alone leaves 2 in 10,000; climbing takes most of it away."""
     rng = np.random.default_rng(0)

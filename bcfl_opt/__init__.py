@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bcfl_opt.incentives import audit as audit
     from bcfl_opt.judging import CrossCheck as CrossCheck
     from bcfl_opt.judging import cross_check as cross_check
-    from bcfl_opt.menus import Menu as Menu
+    from bcfl_opt.menu_record import Menu as Menu
     from bcfl_opt.menus import design_menu as design_menu
     from bcfl_opt.model_files import write_model as write_model
     from bcfl_opt.population import Population as Population
@@ -73,7 +73,7 @@ _HOMES = {
     "cross_check": "judging",
     "Audit": "incentives",
     "audit": "incentives",
-    "Menu": "menus",
+    "Menu": "menu_record",
     "design_menu": "menus",
     "Reevaluation": "reevaluation",
     "reevaluate": "reevaluation",

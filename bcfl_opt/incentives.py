@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: A mechanism: the game as reported -> the prices it posts, by client.
 Mechanism = Callable[[Game], pd.DataFrame]
 PRICES = ["training_price", "mining_price"]
+#: The column of a menu whose contracts carry deadlines of their own.
+DEADLINE = "deadline"
 #: Gains below this share of the client's reward are rounding.
 NOISE = 1e-9
 #: Reports tried by default: multiples of the truth, and the work of other clients.
@@ -168,7 +170,8 @@ def audit(
     game : the true game.
     mechanism : "theorem_4_1", "theorem_3_2", "equilibrium"; or a function that takes the game as reported (its population
         carries the reports as training_cycles) and returns prices by client, NaN for no offer; or a menu, a table of price
-        pairs (or a Solution with such prices), from which a report chooses a row: its reports are the menu's rows.
+        pairs by client (or a Solution with such clients), from which a report chooses a row: its reports are the menu's rows.
+        Where the table has a column ``deadline``, each contract carries its own, and who takes it has to meet that one.
     responses : "optimal": with its true work, the client answers the prices that its report is quoted as is best for it, or
         walks away with 0; "theorem": by Theorem 3.1, or walks away.
     shares : "fixed": the caps stay those of the true game; "reported": Shapley values, and so caps, follow the reports.
@@ -415,20 +418,27 @@ def _named(mechanism: Any) -> tuple[str, Mechanism]:
 
 def _menu_audit(game: Game, menu: pd.DataFrame | Solution, responses: str) -> Audit:
     """Every client against every offer of a menu; the truth is the offer in its own row."""
-    offers = menu.prices if isinstance(menu, Solution) else menu
-    missing = [name for name in PRICES if name not in offers]
-    if missing:
-        raise InputError(f"mechanism: the menu has no column {listing(missing)}")
-    ids = game.population.ids
-    absent = ids.difference(offers.index)
-    if len(absent):
-        raise InputError(f"mechanism: the menu has no offer for client {listing(absent)}")
-    offers = offers.loc[ids, PRICES].astype(float)
-    honest = _respond(game, offers.to_numpy(), responses)
-    n = len(ids)
-    utility = np.empty((n, n))
-    for j in range(n):
-        utility[:, j] = _respond(game, np.broadcast_to(offers.to_numpy()[j], (n, 2)), responses).utility
+    offers = _offers(game, menu)
+    ids, n = game.population.ids, len(game)
+    prices = offers[PRICES].to_numpy()
+    carried = DEADLINE in offers
+    # One offer at a time to everybody; what a client has from its own one is the truth.
+    answers = [
+        _respond(
+            game.replace(deadline=float(offers[DEADLINE].iloc[j])) if carried and np.isfinite(prices[j, 0]) else game,
+            np.broadcast_to(prices[j], (n, 2)),
+            responses,
+        )
+        for j in range(n)
+    ]
+    utility = np.stack([answer.utility for answer in answers], axis=1)
+    honest = _Answer(
+        prices,
+        *(
+            np.array([getattr(answer, name)[j] for j, answer in enumerate(answers)])
+            for name in ("utility", "reward", "training_speed", "accepts", "reason")
+        ),
+    )
     truth = game.population.training_cycles
     literal = _literal_slope(game, honest)[:, None] * (truth[None, :] - truth[:, None])
     top = utility.argmax(axis=1)
@@ -451,11 +461,39 @@ def _menu_audit(game: Game, menu: pd.DataFrame | Solution, responses: str) -> Au
             "client": np.repeat(ids.to_numpy(), n),
             "report": np.tile(truth, n),
             "truth": np.repeat(truth, n),
-            "training_price": np.tile(offers["training_price"].to_numpy(), n),
-            "mining_price": np.tile(offers["mining_price"].to_numpy(), n),
+            **{str(name): np.tile(column, n) for name, column in offers.items()},
             "utility": utility.ravel(),
             "gain": (utility - honest.utility[:, None]).ravel(),
             "literal_gain": literal.ravel(),
         }
     )
     return Audit(table, best, "menu", responses, "fixed", f"all {n} offers of the menu")
+
+
+def _offers(game: Game, menu: pd.DataFrame | Solution) -> pd.DataFrame:
+    """Prices by client, and the offers' own deadlines where they carry some; NaN where there is no offer."""
+    if isinstance(menu, Solution):
+        table = menu.prices  # a failed solve has none, and says so
+        if menu.clients is not None and DEADLINE in menu.clients:
+            table[DEADLINE] = menu.clients[DEADLINE]
+    else:
+        table = menu
+    missing = [name for name in PRICES if name not in table]
+    if missing:
+        raise InputError(f"mechanism: the menu has no column {listing(missing)}")
+    ids = game.population.ids
+    absent = ids.difference(table.index)
+    if len(absent):
+        raise InputError(f"mechanism: the menu has no offer for client {listing(absent)}")
+    offers = table.loc[ids, [*PRICES, DEADLINE] if DEADLINE in table else PRICES].astype(float)
+    if DEADLINE in offers:
+        offered = offers[PRICES].notna().all(axis=1).to_numpy()
+        length = offers[DEADLINE].to_numpy()
+        wrong = offered & ~((length > 0) & (length <= game.deadline * (1 + NOISE)))
+        if wrong.any():
+            k = int(wrong.argmax())
+            raise InputError(
+                f"mechanism: the menu's deadline for client {id_text(ids, k)} is {length[k]:.6g}; it must be above 0 and at "
+                f"most the game's, {game.deadline:.6g}"
+            )
+    return offers

@@ -6,7 +6,8 @@ stands alone in
     L_j(p) = w_j (payment_j(p) + v T) - M_j V_j(p) + sum_k m_kj V_k(p),      M_j = sum_k m_jk,
 
 and sum_j min L_j is at most the cost of any menu that all types accept and none envies, whatever m. With the multipliers of
-a locally optimal menu it is often that menu's own cost, which then is a proof that nothing is cheaper (theory 6.4, 6.5).
+a locally optimal menu it is often that menu's own cost, which then is a proof that nothing is cheaper (theory 6.4, 6.5);
+where it is not, :mod:`bcfl_opt.menu_multipliers` looks for multipliers that prove more.
 
 Each minimum over two prices (and a deadline) is found by branch and bound over boxes. A box is bounded from below by what
 rises with the offer: V does, its derivatives are at least the client's shortest times in the box, and a type that could do the
@@ -40,24 +41,6 @@ RESIDUE = 1e-7
 FIRST = (24, 24, 8)
 
 
-def lower_bound(problem: MenuProblem, envy: np.ndarray, menu: np.ndarray, tolerance: float) -> float:
-    """A number that no menu undercuts, at least what complete information would cost.
-
-    Parameters
-    ----------
-    problem : the types and what counts. envy : m (K, K) >= 0, as :func:`bcfl_opt.menu_search.multipliers` gives it.
-    menu : a menu that is accepted and truthful, and cheap: offers that no menu as cheap can contain are not looked at.
-    tolerance : how exact the bound should be for these multipliers [money]; it may end up further below.
-    """
-    cost = problem.account(menu).cost
-    most = most_by_type(problem, menu, cost)
-    least = problem.weights * problem.least_costs()
-    total = sum(
-        _Subproblem(problem, envy, j, most).minimum(menu[j], tolerance / len(problem)) for j in range(len(problem))
-    )
-    return max(total, float(least.sum()))
-
-
 def most_by_type(problem: MenuProblem, menu: np.ndarray, cost: float) -> np.ndarray:
     """The most that a menu of at most this cost can spend on each type when it occurs, payment and v T.
 
@@ -74,8 +57,8 @@ def most_by_type(problem: MenuProblem, menu: np.ndarray, cost: float) -> np.ndar
         envy[:, costliest] = problem.weights
         envy[[j, costliest], costliest] = 0.0
         others = float(least.sum() - least[j] - least[costliest])
-        center = _Subproblem(problem, envy, costliest, np.minimum(anything, most))
-        others += center.minimum(menu[costliest], ROUGH * cost)
+        center = Subproblem(problem, envy, costliest, np.minimum(anything, most))
+        others += center.minimum(menu[costliest], ROUGH * cost)[0]
         most[j] = min(most[j], (cost - others) / problem.weights[j])
     return most * (1 + 1e-9)
 
@@ -105,7 +88,7 @@ def population_bound(problem: MenuProblem, cost: float, tolerance: float) -> flo
     envy[:j, j] = weights
     most = np.full(len(few), np.inf)
     most[j] = (cost - float(least[rest].sum())) / problem.weights[top]
-    found = _Subproblem(few, envy, j, most).minimum(few.pooled()[j], tolerance)
+    found, _ = Subproblem(few, envy, j, most).minimum(few.pooled()[j], tolerance)
     return max(float(least[rest].sum()) + found, float(least.sum()))
 
 
@@ -131,7 +114,7 @@ class _Boxes:
         return _Boxes(np.concatenate([self.low, right]), np.concatenate([left, self.high]))
 
 
-class _Subproblem:
+class Subproblem:
     """min over offers p that type j takes of w (payment_j + v T) - M V_j + sum_k m_k V_k, split V_j + energy_j."""
 
     def __init__(self, problem: MenuProblem, envy: np.ndarray, j: int, most: np.ndarray) -> None:
@@ -171,23 +154,28 @@ class _Subproblem:
             taken = taken & (mine.training_time * p_t <= self.caps[0]) & (mine.mining_time * p_m <= self.caps[1])
         return np.where(taken, value, np.inf)
 
-    def minimum(self, start: np.ndarray, tolerance: float) -> float:
-        """A lower bound of L_j over the offers that a menu as cheap can contain, within ``tolerance`` if boxes suffice."""
+    def minimum(self, start: np.ndarray, tolerance: float) -> tuple[float, np.ndarray]:
+        """A lower bound of L_j over the offers that a menu as cheap can contain, and the best offer that was looked at.
+
+        The bound is within ``tolerance`` of the minimum if boxes suffice. start : an offer that type j takes.
+        """
         boxes = self._first()
-        best = float(self.value(start[None])[0])
+        best, offer = float(self.value(start[None])[0]), start
         for _ in range(ROUNDS):
             boxes, bound, width = self._bounded(boxes)
             if not len(boxes):
-                return best - tolerance
+                return best - tolerance, offer
             tried = np.concatenate([boxes.high, np.sqrt(boxes.low * boxes.high)])
-            best = min(best, float(self.value(tried).min()))
+            values = self.value(tried)
+            if values.min() < best:
+                best, offer = float(values.min()), tried[values.argmin()]
             open_ = bound < best - tolerance
             if not open_.any():
-                return best - tolerance
+                return best - tolerance, offer
             if 2 * open_.sum() > BOXES:
                 break
             boxes, bound = boxes[open_].halves(width[open_]), bound[open_]
-        return float(bound[open_].min() if len(bound) == len(open_) else bound.min())
+        return float(bound[open_].min() if len(bound) == len(open_) else bound.min()), offer
 
     def _first(self) -> _Boxes:
         """All offers that type j may take and that cost no more than the most that a menu as cheap can spend on it.
@@ -280,7 +268,7 @@ class _Subproblem:
 class _Inside:
     """What holds for every offer in a box that type j takes: its shortest times, values and slopes from below."""
 
-    def __init__(self, sub: _Subproblem, boxes: _Boxes) -> None:
+    def __init__(self, sub: Subproblem, boxes: _Boxes) -> None:
         own, (mu, rho, q), psi = sub.own, sub._type(), sub.own.mining_cycles
         (self.lt, self.lm, self.l_end), (ut, um, self.u_end) = boxes.low.T, boxes.high.T
 

@@ -9,81 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bcfl_opt import participation
-from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.errors import InputError, choice
 from bcfl_opt.game import Game
-from bcfl_opt.menu_bounds import lower_bound, population_bound
-from bcfl_opt.menu_search import GAIN, Account, MenuProblem, Multipliers, local_search, multipliers, starts
+from bcfl_opt.menu_bounds import population_bound
+from bcfl_opt.menu_design import EXACT, Design, hopeless
+from bcfl_opt.menu_record import Menu
+from bcfl_opt.menu_search import GAIN, MenuProblem
 from bcfl_opt.offers import Clients, answers
 from bcfl_opt.population import Population, id_text
-from bcfl_opt.provenance import record
 from bcfl_opt.quantising import quantised
-from bcfl_opt.solution import Quality, Solution, Status, clients_table
-
-#: More types than this are quantised first: the search takes some K^3 steps of work.
-MOST_TYPES = 30
-#: How exactly the lower bound is wanted, relative to the menu's cost: within the certificate's tolerance.
-EXACT = 0.4 * TOLERANCE
-#: Rounds of adding envied pairs to the model for IPOPT.
-ROUNDS = 5
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Menu(Solution):
-    """A menu of contracts, with everything a :class:`bcfl_opt.Solution` has; ``clients`` are the types, each with its own.
-
-    contracts : by type: probability, training_price, mining_price, deadline, payment (what the type is paid under it), cost
-        (payment + time_weight x deadline). The objective is the sum of probability x cost.
-    gains : what each type (row) would gain by each contract (column) over its own, computed exactly [money].
-    pooling : cost of one offer for all, the cheapest with one equal price for both tasks that recruits the costliest type.
-    lower_bound : no menu that all these types accept and none envies costs less.
-    searches : one row a search: start, route, cost, gain (the largest, over the pooled payment), accepted (as a menu).
-    population : of a menu with ``types=K``, by client: type (whose contract is meant for it), contract (the one it takes),
-        times, payment, client_utility. population_cost : what the menu costs on these clients, each taking what it likes best.
-        population_bound : no menu for these clients, however many contracts it has, costs less.
-    """
-
-    contracts: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
-    gains: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
-    pooling: float = np.nan
-    lower_bound: float = np.nan
-    searches: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
-    population: pd.DataFrame | None = None
-    population_cost: float = np.nan
-    population_bound: float = np.nan
-
-    @property
-    def gap(self) -> float:
-        """How much cheaper any menu could be at most, relative to this one's cost."""
-        return (self.objective - self.lower_bound) / self.objective
-
-    @property
-    def largest_gain(self) -> float:
-        """The most that a type gains by another's contract, at least 0 [money]."""
-        self._held(None, "gains")
-        return max(float(self.gains.to_numpy().max()), 0.0)
-
-    @property
-    def loss(self) -> float:
-        """By how much at most this menu is dearer for the whole population than the cheapest with a contract for everyone."""
-        return self._held(self.population_cost - self.population_bound, "loss")
-
-    def __repr__(self) -> str:
-        lines = [super().__repr__()]
-        if self.succeeded:
-            saved = 1 - self.objective / self.pooling
-            lines.append(f"  pooling      {self.pooling:.10g}, of which the menu saves {100 * saved:.3g} %")
-            lines.append(
-                f"  lower bound  {self.lower_bound:.10g}   (at most {100 * self.gap:.2g} % cheaper is possible)"
-            )
-            lines.append(f"  largest gain {self.largest_gain:.1e} by taking another type's contract")
-            if self.population is not None:
-                lines.append(
-                    f"  population   {self.population_cost:.10g} for {len(self.population)} clients; fewer types than clients "
-                    f"lose at most {self.loss:.3g}"
-                )
-        return "\n".join(lines)
+from bcfl_opt.solution import Quality, Status
 
 
 def design_menu(
@@ -122,7 +57,8 @@ def design_menu(
         second only where the first is not proven to be the best. Whatever is found is polished and judged exactly.
     search_starts : how many starts, at least 1; the search ends with the first menu that is proven to be the best. seed : of
         the random ones.
-    time_limit : seconds after which no further search begins.
+    time_limit : seconds. No search begins after six tenths of them: the rest is for the lower bound, where it does not close
+        the gap at once.
 
     Returns
     -------
@@ -144,20 +80,20 @@ def design_menu(
     count = _whole("search_starts", search_starts, 1)
     _number("time_limit", time_limit, 0.0)
     if types is None:
-        design = _Design(game, probability, chosen, rate, reward_caps, begin)
+        design = Design(game, probability, chosen, rate, reward_caps, begin)
         return design.menu(route, count, seed, time_limit)
     if reward_caps:
         raise InputError("reward_caps belong to clients: with types=K several clients share a contract; leave one out")
-    present = np.flatnonzero((_hopeless(game, False) == "").to_numpy() & (probability > 0))
+    present = np.flatnonzero((hopeless(game, False) == "").to_numpy() & (probability > 0))
     if not len(present):
-        return _Design(game, probability, chosen, rate, False, begin).nobody()
+        return Design(game, probability, chosen, rate, False, begin).nobody()
     few = _whole("types", types, 1)
     people, weight = game.population.select(game.population.ids[present]), probability[present]
     everyone = MenuProblem(Clients.of(people, game.mining_cycles), weight, game.deadline, chosen, rate)
 
     def designed(kinds: Population, numbers: np.ndarray) -> Menu:
         of_kinds = np.bincount(numbers, weights=weight, minlength=len(kinds))
-        design = _Design(game.replace(population=kinds), of_kinds, chosen, rate, False, begin)
+        design = Design(game.replace(population=kinds), of_kinds, chosen, rate, False, begin)
         menu = design.menu(route, count, seed, time_limit)
         return _on_population(menu, everyone, game, present, numbers)
 
@@ -195,298 +131,6 @@ def _number(name: str, value: Any, least: float) -> float:
     if not (number and np.isfinite(value) and value >= least):
         raise InputError(f"{name}: {value!r} must be a finite number, at least {least:g}")
     return float(value)
-
-
-def _hopeless(game: Game, reward_caps: bool) -> pd.Series:
-    """Why no contract recruits a client, "" where one does."""
-    if reward_caps:
-        return participation.screen_recruitment(game)
-    needed = (game.population.training_cycles + game.mining_cycles) / game.population.max_speed
-    reason = pd.Series("", index=game.population.ids, dtype="str")
-    for k in np.flatnonzero(needed > game.deadline * (1 + participation.ROUNDING)):
-        reason.iloc[k] = (
-            f"cannot meet the deadline {game.deadline:.6g} at any price: at its max_speed "
-            f"{game.population.max_speed[k]:.6g} training and mining take {needed[k]:.6g}"
-        )
-    return reason
-
-
-# ---------------------------------------------------------------------------------- the design
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    start: str
-    route: str
-    menu: np.ndarray
-    account: Account
-
-
-class _Design:
-    """One design: the types that differ, can be recruited and occur, and what has been found for them."""
-
-    def __init__(
-        self, game: Game, probability: np.ndarray, chosen: bool, rate: float, reward_caps: bool, begin: float
-    ) -> None:
-        self.game, self.probability, self.begin = game, probability, begin
-        self.chosen, self.rate, self.reward_caps = chosen, rate, reward_caps
-        self.reason = _hopeless(game, reward_caps)
-        self.reason[(self.reason == "") & (probability == 0)] = "has probability 0, so no contract is made for it"
-        self.rows = np.flatnonzero((self.reason == "").to_numpy())
-        population = game.population
-        columns = [population.training_cycles, population.energy_coefficient, population.max_speed]
-        if reward_caps:
-            columns += [game.caps["training_cap"].to_numpy(), game.caps["mining_cap"].to_numpy()]
-        table = np.stack(columns, axis=1)[self.rows]
-        _, first, self.kind = np.unique(table, axis=0, return_index=True, return_inverse=True)
-        self.kind = self.kind.ravel()
-        self.first = self.rows[first]  # one client of each kind
-        if len(self.first) > MOST_TYPES:
-            raise InputError(
-                f"{len(self.first)} different types are more than {MOST_TYPES}: quantise them, design_menu(..., types=10)"
-            )
-
-    @property
-    def problem(self) -> MenuProblem:
-        caps = self.game.caps if self.reward_caps else None
-        return MenuProblem(
-            Clients.of(self.game.population, self.game.mining_cycles)[self.first],
-            np.bincount(self.kind, weights=self.probability[self.rows], minlength=len(self.first)),
-            self.game.deadline,
-            self.chosen,
-            self.rate,
-            None
-            if caps is None
-            else (caps["training_cap"].to_numpy()[self.first], caps["mining_cap"].to_numpy()[self.first]),
-        )
-
-    def nobody(self) -> Menu:
-        return self._result(Status.NO_CLIENTS, Quality.NONE)
-
-    def menu(self, route: str, count: int, seed: int, time_limit: float) -> Menu:
-        if not len(self.rows):
-            return self.nobody()
-        problem = self.problem
-        found = _Search(problem, route, self, self.begin + time_limit)
-        found.run(count, np.random.default_rng(seed))
-        best = found.best
-        if best is None:
-            return self._result(
-                Status.LOCALLY_INFEASIBLE, Quality.NONE, detail=self._short_of(problem), searches=found.table()
-            )
-        bound = found.bound(best)
-        cost, gain = best.account.cost, max(best.account.gain, 0.0) / problem.unit
-        gap = (cost - bound) / cost
-        stationary = found.multipliers(best).residual
-        proven, local = gap <= TOLERANCE, stationary <= TOLERANCE
-        k, j = np.unravel_index(int(best.account.gains.argmax()), best.account.gains.shape)
-        ids = self.game.population.ids[self.first]
-        certificate = Certificate(
-            primal=max(gain, best.account.over),
-            dual=0.0,
-            complementarity=0.0,
-            # A closed gap leaves no better point anywhere, so none nearby.
-            stationarity=stationary if local or not proven else 0.0,
-            gap=max(gap, 0.0) if proven else None,
-            where={"primal": f"client {id_text(ids, int(k))} taking the contract of {id_text(ids, int(j))}"},
-        )
-        if not (proven or local):
-            certificate = dataclasses.replace(certificate, stationarity=None)
-        quality = Quality.GLOBAL if proven else Quality.LOCAL if local else Quality.FEASIBLE
-        pooling = problem.account(problem.pooled()).cost
-        return self._result(Status.SOLVED, quality, certificate, best, bound, pooling, searches=found.table())
-
-    def _short_of(self, problem: MenuProblem) -> str:
-        """Which cap stands most in the way of the cheapest menu without caps."""
-        assert problem.caps is not None  # without caps pooling is always a menu
-        free = dataclasses.replace(problem, caps=None)
-        menu = local_search(free, next(iter(starts(free, 1, np.random.default_rng(0))))[1])
-        account = free.account(menu)
-        rewards = account.training_time * menu[:, 0], account.mining_time * menu[:, 1]
-        over = np.stack([reward / cap for reward, cap in zip(rewards, problem.caps, strict=True)])
-        task, k = np.unravel_index(int(over.argmax()), over.shape)
-        name = ("training", "mining")[int(task)]
-        return (
-            f"no menu within the reward caps was found; the cheapest one without them pays client "
-            f"{id_text(self.game.population.ids, int(self.first[k]))} {rewards[int(task)][k]:.6g} for {name}, and its {name} "
-            f"cap is {problem.caps[int(task)][k]:.6g}"
-        )
-
-    def _result(
-        self,
-        status: Status,
-        quality: Quality,
-        certificate: Certificate | None = None,
-        best: _Candidate | None = None,
-        bound: float = np.nan,
-        pooling: float = np.nan,
-        **rest: Any,
-    ) -> Menu:
-        n = len(self.game)
-        columns = np.full((4, n), np.nan)
-        contracts = gains = pd.DataFrame()
-        reason = self.reason.copy()
-        if best is not None:
-            account, offers = best.account, best.menu
-            own = self.kind
-            columns[:, self.rows] = np.stack([account.training_time, account.mining_time, offers[:, 0], offers[:, 1]])[
-                :, own
-            ]
-            ids = self.game.population.ids[self.rows]
-            contracts = pd.DataFrame(
-                {
-                    "probability": self.probability[self.rows],
-                    "training_price": offers[own, 0],
-                    "mining_price": offers[own, 1],
-                    "deadline": offers[own, 2],
-                    "payment": account.payment[own],
-                    "cost": account.payment[own] + self.rate * offers[own, 2],
-                },
-                index=ids,
-            )
-            gains = pd.DataFrame(account.gains[np.ix_(own, own)], index=ids, columns=ids)
-        else:
-            reason[reason == ""] = "no answer: no menu was found"
-        recruited = np.zeros(n, dtype=bool)
-        recruited[self.rows] = best is not None
-        clients = clients_table(self.game, columns[0], columns[1], columns[2], columns[3], recruited, reason)
-        if self.chosen:
-            clients.insert(0, "deadline", clients["training_time"] + clients["mining_time"])
-        return Menu(
-            problem="Menu of contracts" + (", deadlines chosen" if self.chosen else ""),
-            solver="ipopt and search" if best is not None and best.route == "duality" else "search",
-            status=status,
-            quality=quality,
-            certificate=certificate,
-            game=self.game,
-            clients=clients,
-            contracts=contracts,
-            gains=gains,
-            pooling=pooling,
-            lower_bound=bound,
-            timing={"solve": time.perf_counter() - self.begin},
-            provenance=record(),
-            _objective=np.nan if best is None else best.account.cost,
-            **rest,
-        )
-
-
-class _Search:
-    """Searches from several starts, by one route or both, until a menu is proven to be the best or time is up."""
-
-    def __init__(self, problem: MenuProblem, route: str, design: _Design, until: float) -> None:
-        self.problem, self.route, self.design, self.until = problem, route, design, until
-        self.tried: list[_Candidate] = []
-        self._bounds: dict[int, float] = {}
-        self._multipliers: dict[int, Multipliers] = {}
-
-    def run(self, count: int, rng: np.random.Generator) -> None:
-        pooled = self.problem.pooled()
-        self._note("pooling", "none", pooled)
-        if len(self.problem) == 1:
-            return self._note("its own equilibrium", "reduced", local_search(self.problem, pooled))
-        for k, (name, start) in enumerate(starts(self.problem, count, rng)):
-            if k and time.perf_counter() > self.until:
-                break
-            if self.route != "duality":
-                self._note(name, "reduced", local_search(self.problem, start))
-            if self.route == "duality" or (self.route == "both" and k == 0 and not self.proven()):
-                self._note(name, "duality", self._by_duality(start))
-            if self.proven():
-                break
-        return None
-
-    @property
-    def best(self) -> _Candidate | None:
-        able = [candidate for candidate in self.tried if self.problem.is_truthful(candidate.account)]
-        return min(able, key=lambda candidate: candidate.account.cost) if able else None
-
-    def proven(self) -> bool:
-        best = self.best
-        return best is not None and best.account.cost - self.bound(best) <= TOLERANCE * best.account.cost
-
-    def bound(self, candidate: _Candidate) -> float:
-        """The lower bound that this menu's multipliers prove, or that those of the costliest type's envy do, or known before."""
-        if id(candidate) not in self._bounds:
-            problem, cost = self.problem, candidate.account.cost
-            found = lower_bound(problem, self.multipliers(candidate).envy, candidate.menu, EXACT * cost)
-            if cost - found > TOLERANCE * cost and len(problem) > 1:
-                top = int(problem.least_price(1.0).argmax())
-                envy = np.zeros((len(problem), len(problem)))
-                envy[:, top] = problem.weights
-                envy[top, top] = 0.0
-                found = max(found, lower_bound(problem, envy, candidate.menu, EXACT * cost))
-            self._bounds[id(candidate)] = max(found, *self._bounds.values(), found)
-        return self._bounds[id(candidate)]
-
-    def multipliers(self, candidate: _Candidate) -> Multipliers:
-        if id(candidate) not in self._multipliers:
-            self._multipliers[id(candidate)] = multipliers(self.problem, candidate.menu)
-        return self._multipliers[id(candidate)]
-
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            [
-                {
-                    "start": candidate.start,
-                    "route": candidate.route,
-                    "cost": candidate.account.cost,
-                    "gain": max(candidate.account.gain, 0.0) / self.problem.unit,
-                    "accepted": self.problem.is_truthful(candidate.account),
-                }
-                for candidate in self.tried
-            ]
-        )
-
-    def _note(self, start: str, route: str, menu: np.ndarray) -> None:
-        self.tried.append(_Candidate(start, route, menu, self.problem.account(menu)))
-
-    def _by_duality(self, menu: np.ndarray) -> np.ndarray:
-        """Theory 6.1 by IPOPT: pairs that are envied, or nearly, at the start; then those that turn out to be; then polished."""
-        from bcfl_opt.models import menu_pyomo
-        from bcfl_opt.solving import solve
-
-        problem, design = self.problem, self.design
-        ids = design.game.population.ids[design.first]
-        game = design.game.replace(population=design.game.population.select(ids))
-        if design.reward_caps:  # those of the whole game, not of the types alone
-            game.__dict__["_caps"] = design.game.caps.loc[ids]
-        watched = problem.account(menu).gains > -1e-2 * problem.unit
-        for _ in range(ROUNDS):
-            account = problem.account(menu)
-            start = pd.DataFrame(
-                {
-                    "training_price": menu[:, 0],
-                    "mining_price": menu[:, 1],
-                    "training_time": account.training_time,
-                    "mining_time": account.mining_time,
-                },
-                index=ids,
-            )
-            model = menu_pyomo.build(
-                game,
-                pd.Series(problem.weights, index=ids),
-                deadlines="chosen" if design.chosen else "common",
-                time_weight=design.rate,
-                reward_caps=design.reward_caps,
-                pairs=[(ids[k], ids[j]) for k, j in np.argwhere(watched)],
-                start=start,
-            )
-            left = max(self.until - time.perf_counter(), 1.0)
-            solution = solve(model, time_limit=left)
-            if not solution.succeeded:
-                break
-            clients = solution.clients
-            assert clients is not None
-            menu = menu.copy()
-            menu[:, :2] = clients[["training_price", "mining_price"]].to_numpy()
-            if design.chosen:
-                menu[:, 2] = (clients["training_time"] + clients["mining_time"]).to_numpy()
-            envied = problem.account(menu).gains > GAIN * problem.unit
-            if not (envied & ~watched).any():
-                break
-            watched |= envied
-        return local_search(problem, menu)
 
 
 # ---------------------------------------------------------------------------------- a menu for few types, many clients

@@ -103,8 +103,9 @@ def _model(
     psi, longest = game.mining_cycles, game.deadline
     time_weight = float(chosen) if time_weight is None else time_weight
     probability = dict.fromkeys(ids, 1 / len(ids)) if weights is None else {k: float(weights[k]) for k in ids}
-    pooled = max(rho[k] * ((mu[k] + psi) / longest) ** 3 for k in ids)
-    begin = _pooled_start(game, pooled) if start is None else start
+    length = _pooled_deadline(mu, rho, q, psi, longest, time_weight) if chosen else longest
+    pooled = max(rho[k] * ((mu[k] + psi) / length) ** 3 for k in ids)
+    begin = _pooled_start(game, pooled, length) if start is None else start
     initial: dict[str, Mapping[Any, float]] = {str(name): column.to_dict() for name, column in begin.items()}
 
     def term(name: str, high: float) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _model(
         return t * contract.training_price + s * contract.mining_price + time_weight * (t + s)
 
     def best(m: pyo.ConcreteModel, k: Any, j: Any) -> Any:
-        return _most(m, k, j, mu[k], psi, rho[k], q[k], longest, chosen) - (slack * pooled * longest if k == j else 0.0)
+        return _most(m, k, j, mu[k], psi, rho[k], q[k], longest, chosen) - (slack * pooled * length if k == j else 0.0)
 
     asked = [(k, j) for k in ids for j in ids] if pairs is None else list(pairs)
     m = screening_pyomo.build(
@@ -163,15 +164,30 @@ def _model(
     return m
 
 
-def _pooled_start(game: Game, price: float) -> pd.DataFrame:
+def _pooled_deadline(
+    mu: Mapping[Any, float],
+    rho: Mapping[Any, float],
+    q: Mapping[Any, float],
+    psi: float,
+    longest: float,
+    time_weight: float,
+) -> float:
+    """The deadline of the cheapest equal price for all: min c / T^2 + v T with c the most rho (mu + psi)^3."""
+    if not time_weight > 0:
+        return longest
+    wanted = (2 * max(rho[k] * (mu[k] + psi) ** 3 for k in mu) / time_weight) ** (1 / 3)
+    return float(min(max(wanted, *((mu[k] + psi) / q[k] for k in mu)), longest))
+
+
+def _pooled_start(game: Game, price: float, deadline: float) -> pd.DataFrame:
     """One equal price for all, at which every type's two speeds are equal (or at most its largest)."""
     population = game.population
     share = population.training_cycles / (population.training_cycles + game.mining_cycles)
     columns = {
         "training_price": np.full(len(game), price),
         "mining_price": np.full(len(game), price),
-        "training_time": game.deadline * share,
-        "mining_time": game.deadline * (1 - share),
+        "training_time": deadline * share,
+        "mining_time": deadline * (1 - share),
     }
     return pd.DataFrame(columns, index=population.ids)
 

@@ -157,6 +157,56 @@ def test_a_menu_is_audited_offer_by_offer(game: bo.Game) -> None:
     assert bo.audit(game, pooling).incentive_compatible
 
 
+def test_a_menu_whose_contracts_carry_their_own_deadlines() -> None:
+    """Every client against every contract with the contract's deadline, by scipy; under the game's, lies would seem to pay."""
+    frame = pd.DataFrame(
+        {"mu": [5.0, 8.0, 10.0], "rho": [0.01, 0.02, 0.01], "q": [np.inf, 1.5, 3.0]}, index=list("abc")
+    )
+    game = bo.Game(frame, mining_cycles=5.0, deadline=15.0)
+    offers = pd.DataFrame(
+        {"training_price": [0.6, 0.9, 0.5], "mining_price": [0.5, 1.1, 0.7], "deadline": [4.0, 9.5, 15.0]},
+        index=list("abc"),
+    )
+    found = bo.audit(game, offers)
+    for row in found.table.itertuples():
+        person = frame.loc[row.client]
+        terms = (row.deadline, row.training_price, row.mining_price)
+        expected = best_utility(person["mu"], person["rho"], person["q"], 5.0, *terms)
+        assert row.utility == pytest.approx(expected, rel=1e-8, abs=1e-9)
+    utility = found.table.pivot(index="client", columns="deadline", values="utility").to_numpy()
+    gain = utility.max(axis=1) - np.diag(utility)
+    np.testing.assert_allclose(found.best["gain"], gain, atol=1e-12)
+    assert (utility == 0).any() and gain.max() > 0  # out of reach for some, and envied
+    assert not np.allclose(bo.audit(game, offers.drop(columns="deadline")).best["gain"], gain, atol=1e-3)
+    same = bo.audit(game, offers.assign(deadline=15.0))
+    pd.testing.assert_frame_equal(same.best, bo.audit(game, offers.drop(columns="deadline")).best)
+
+
+@pytest.mark.parametrize("deadline", [0.0, -1.0, 15.1, np.inf, np.nan])
+def test_a_menus_deadline_beyond_the_games_is_refused_by_client(deadline: float) -> None:
+    frame = pd.DataFrame({"mu": [5.0, 8.0], "rho": 0.01}, index=["anna", "ben"])
+    game = bo.Game(frame, mining_cycles=5.0, deadline=15.0)
+    offers = pd.DataFrame(
+        {"training_price": 0.5, "mining_price": 0.5, "deadline": [9.0, deadline]}, index=["anna", "ben"]
+    )
+    with pytest.raises(bo.InputError, match=r"deadline for client .?ben.? is .* at most the game's, 15"):
+        bo.audit(game, offers)
+
+
+def test_a_designed_menu_with_chosen_deadlines_is_audited_as_it_is() -> None:
+    frame = pd.DataFrame({"mu": [5.0, 8.0, 10.0], "rho": 0.01}, index=list("abc"))
+    game = bo.Game(frame, mining_cycles=5.0, deadline=15.0)
+    menu = bo.design_menu(game, [0.2, 0.5, 0.3], deadlines="chosen")
+    found = bo.audit(game, menu)
+    assert menu.contracts["deadline"].nunique() == 3
+    assert found.largest_gain <= 1e-7 * found.best["scale"].max() and found.individually_rational
+    np.testing.assert_allclose(found.table["gain"], menu.gains.to_numpy().ravel(), atol=1e-9)
+    np.testing.assert_allclose(found.table["deadline"].iloc[:3], menu.contracts["deadline"], rtol=1e-12)
+    # A contract a little longer for the same prices is worth more to its own type, and to who envies it already.
+    longer = menu.clients.assign(deadline=menu.clients["deadline"] * [1.0, 1.01, 1.0])
+    assert bo.audit(game, longer).largest_gain > 1e-4
+
+
 def test_the_picture_shows_the_table(game: bo.Game) -> None:
     found = bo.audit(game, reports=np.outer(game.population.training_cycles, [0.9, 1.0, 1.2]))
     ax = found.plot(clients=["client-3"])

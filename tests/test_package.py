@@ -63,7 +63,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "two stages": ("bilevel", *(name for name in FILES if name.startswith("reformulations"))),
     "front door": ("diagnose", "solving"),
-    "contracts": ("quantising", "menu_search", "menu_bounds", "menus", "screening"),
+    "contracts": (
+        "quantising",
+        "menu_record",
+        "menu_search",
+        "menu_bounds",
+        "menu_multipliers",
+        "menu_design",
+        "menus",
+        "screening",
+    ),
     "judging": ("incentives", "programmes", "reasons", "judging", "reevaluation"),
     "scale": (
         *("executors", "sweeping", "partitioned"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
+import bilevel_games
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
@@ -245,3 +247,34 @@ def test_screening_can_be_left_to_the_user(pair: bo.Game) -> None:
     m.client["ben"].mining_speed_limit.deactivate()
     free = bo.Game(frame.assign(max_speed=np.inf), mining_cycles=6.0, deadline=20.0)
     same_answer(bo.solve_bilevel(m, starts=1), bo.equilibrium(free))
+
+
+# ---------------------------------------------------------------------------------- many games
+
+
+@pytest.mark.parametrize("name", bilevel_games.PROGRAMMES)
+def test_the_equilibria_of_random_games(name: str) -> None:
+    """The measure of ``tests/bilevel_games.py`` on twenty small games, from one start each."""
+    rng, tally = np.random.default_rng(4), bilevel_games.Tally()
+    for _ in range(20):
+        game = bilevel_games.draw(rng, most_clients=2)
+        model = bilevel_games.PROGRAMMES[name](game)
+        wrong = tally.count(game, bo.solve_bilevel(model, starts=1))
+        assert not wrong, (game, wrong)
+    assert tally.passed and tally.hits == 20
+
+
+def test_the_measure_counts_what_is_wrong(pair: bo.Game) -> None:
+    """An answer that is dearer, one that is too good to be true, and a failure that does not say what it is."""
+    exact = bo.equilibrium(pair)
+    assert abs(bilevel_games.excess(pair, exact)) <= 1e-12
+    for change, hits, better in ((-1e-3, 0, 0), (1e-3, 0, 1), (1e-5, 1, 1), (-1e-5, 1, 0), (1e-7, 1, 0)):
+        assert exact.clients is not None
+        cost = pair.performance_value(exact.clients["recruited"].to_numpy(dtype=bool)) - exact.objective
+        tally = bilevel_games.Tally()
+        tally.count(pair, dataclasses.replace(exact, _objective=exact.objective + change * cost))
+        assert (tally.hits, tally.better) == (hits, better)
+        assert tally.passed == (hits == 1 and not better)
+    tally = bilevel_games.Tally(games=999, hits=999)
+    tally.count(pair, dataclasses.replace(exact, status=bo.Status.TIME_LIMIT, quality=bo.Quality.NONE))
+    assert tally.passed and tally.hits == 999 and tally.games == 1000

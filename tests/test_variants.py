@@ -19,7 +19,6 @@ from bcfl_opt.models import (
     variant_chosen_deadlines,
     variant_energy_exponent,
     variant_fair_utilities,
-    variant_one_price,
     variant_participation_bonus,
     variant_prices_per_cycle,
     variant_shared_budget,
@@ -543,46 +542,6 @@ def test_a_client_that_would_train_on_less() -> None:
     for i in m.clients:
         m.training_price_per_cycle[i].set_value(m.training_price_per_cycle[i].expr * (2 / 3))
     assert bo.solve(m).status is bo.Status.FOLLOWER_NOT_OPTIMAL
-
-
-# ---------------------------------------------------------------------- one price for all
-
-
-def recruiting_price(d: Data, p_t):
-    """The least p_m at which everyone has a feasible point: (rho / p_m)^(1/3) psi <= T - mu (rho / p_t)^(1/3)."""
-    needs = []
-    for mu, rho in zip(d.mu, d.rho, strict=True):
-        left = d.T - mu * mp.cbrt(rho / p_t)
-        needs.append(mp.inf if left <= 0 else rho * (d.psi / left) ** 3)
-    return max(needs)
-
-
-def pay_of_all(d: Data, p_t, p_m):
-    """Sum of the rewards, each client's times by bisection on U' along the deadline, at fifty digits."""
-    total = mp.mpf(0)
-    for mu, rho in zip(d.mu, d.rho, strict=True):
-        low, high = mu * mp.cbrt(rho / p_t), d.T - d.psi * mp.cbrt(rho / p_m)
-        for _ in range(90):
-            t = (low + high) / 2
-            slope = p_t - p_m + 2 * rho * (mu / t) ** 3 - 2 * rho * (d.psi / (d.T - t)) ** 3
-            low, high = (t, high) if slope > 0 else (low, t)
-        total += p_t * low + p_m * (d.T - low)
-    return total
-
-
-def test_one_price_is_a_model_with_followers() -> None:
-    game = make_game()
-    m = variant_one_price.build(game)
-    assert list(m.client) == list("abcdefg")
-    start = {name: getattr(m, f"posted_{name}_price").value for name in ("training", "mining")}
-    assert start["training"] == start["mining"] == pytest.approx(1.1 * (0.006 * (18 / 15) ** 3))
-    for block in m.client.values():  # and the start is inside every client's limits
-        assert all(
-            pyo.value(c.body) >= pyo.value(c.lower) - 1e-9
-            for c in block.component_data_objects(pyo.Constraint)
-            if c.has_lb()
-        )
-        assert pyo.value(block.deadline.body) <= game.deadline * (1 + 1e-12)
 
 
 def test_every_variant_says_what_it_is() -> None:

@@ -12,7 +12,7 @@ from bcfl_opt.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from bcfl_opt.commands.settings import Settings
-    from bcfl_opt.menus import Menu
+    from bcfl_opt.menu_record import Menu
 
 #: Types that clients are put into where there are more and nothing is said.
 USUAL_TYPES = 5

@@ -4,6 +4,10 @@ The single-level models of Problems 2 and 3 with ``response="optimal"`` drop the
 comes back: prices p_t, p_m become the owner's variables, each client gets times of its own, and the client's utility and
 its own constraints - those named in :data:`OWN`, as they stand in the model, changed or not - become its problem, with
 t p_t for the payment a and s p_m for b. Whatever else is in the model, the user's constraints too, is the owner's.
+
+Two variants are other games. Where the owner chooses deadlines (a column ``deadline`` of the clients' table), the client keeps
+to the one it is given, T_i, and what bounds T_i is the owner's. Where prices are per cycle (a column
+``training_price_per_cycle``), a and b themselves are posted: they do not grow with the time that a client takes.
 """
 
 from __future__ import annotations
@@ -48,10 +52,12 @@ def clients_as_followers(model: Any, context: Context) -> Iterator[ClientFollowe
     for name in NEEDED:
         if model.component(name) is None:
             raise ModelError(
-                f"the model has no {name!r} any more, so its clients' problems cannot be stated; keep that name, or state the "
+                f"the model has no {name!r}, so its clients' problems cannot be stated; keep that name, or state the "
                 "game with stackelberg_pyomo, where every client's problem stands in the model"
             )
     moved: list[Any] = []
+    by_cycle = "training_price_per_cycle" in context.columns
+    given = model.component(context.columns["deadline"]) if "deadline" in context.columns else None
     with temporary(model, "clients_as_followers") as block:
         t, s, a, b = (model.component(name) for name in NEEDED[:4])
         ids = list(context.clients)
@@ -60,19 +66,26 @@ def clients_as_followers(model: Any, context: Context) -> Iterator[ClientFollowe
         block.client = pyo.Block(ids)
         block.same_training_time, block.same_mining_time = pyo.Constraint(ids), pyo.Constraint(ids)
         block.training_reward, block.mining_reward = pyo.Constraint(ids), pyo.Constraint(ids)
+        if given is not None:
+            block.deadline = pyo.Var(ids, domain=pyo.NonNegativeReals)
+            block.given_deadline = pyo.Constraint(ids, rule=lambda _, i: block.deadline[i] == given[i])
         for i in ids:
             client, p_t, p_m = block.client[i], block.training_price[i], block.mining_price[i]
             client.training_time = pyo.Var(domain=pyo.NonNegativeReals)
             client.mining_time = pyo.Var(domain=pyo.NonNegativeReals)
             own_t, own_s = client.training_time, client.mining_time
-            substitute = {id(t[i]): own_t, id(s[i]): own_s, id(a[i]): p_t * own_t, id(b[i]): p_m * own_s}
+            substitute = {id(t[i]): own_t, id(s[i]): own_s}
+            if not by_cycle:
+                substitute |= {id(a[i]): p_t * own_t, id(b[i]): p_m * own_s}
             visitor = ExpressionReplacementVisitor(substitute=substitute, remove_named_expressions=True)
             client.utility = pyo.Objective(
                 expr=visitor.walk_expression(model.client_utility[i].expr), sense=pyo.maximize
             )
             for name in OWN:
                 constraint = _own(model, name, i)
-                if constraint is not None:
+                if name == "deadline" and given is not None:
+                    client.deadline = pyo.Constraint(expr=own_t + own_s <= block.deadline[i])
+                elif constraint is not None:
                     client.add_component(name, _constraint(visitor, name, constraint))
                     moved.append(constraint)
             block.same_training_time[i] = t[i] == own_t
@@ -88,6 +101,8 @@ def clients_as_followers(model: Any, context: Context) -> Iterator[ClientFollowe
                 for price, payment, time in ((block.training_price, a, t), (block.mining_price, b, s)):
                     known = None not in (payment[i].value, time[i].value) and time[i].value != 0
                     price[i].set_value(payment[i].value / time[i].value if known else None, skip_validation=True)
+                if given is not None:
+                    block.deadline[i].set_value(value(given[i], exception=False), skip_validation=True)
 
         complete()
         with inactive(moved):

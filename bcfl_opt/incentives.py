@@ -131,8 +131,9 @@ class Audit:
         if liars:
             k = int(best["gain"].to_numpy().argmax())
             top, row = id_text(best.index, k), best.iloc[k]
+            gain = "client gains" if liars == 1 else "clients gain"
             lines.append(
-                f"  misreports   {liars} clients gain; the most: client {top} by {row['gain']:.6g}, reporting "
+                f"  misreports   {liars} {gain}; the most: client {top} by {row['gain']:.6g}, reporting "
                 f"{row['best_report']:.6g} instead of {row['truth']:.6g}{self._edge(k)}"
             )
         else:
@@ -141,9 +142,8 @@ class Audit:
         literal = "holds for every report tried" if self.literally_compatible else f"violated by up to {worst:.6g}"
         lines.append(f"  (18) as printed {literal}")
         without = int((~best["individually_rational"]).sum())
-        lines.append(
-            f"  rationality  {'every client can accept' if not without else f'{without} clients cannot accept'}"
-        )
+        who = f"{without} client{'s' if without > 1 else ''} cannot accept" if without else "every client can accept"
+        lines.append(f"  rationality  {who}")
         lines.append(f"  searched     {self.searched}")
         return "\n".join(lines)
 

@@ -32,7 +32,10 @@ FILES = {
 
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "wording", "memory", "quantities", "progress", "drawing", "fixed_cost", "_pyomo_registration"),
+    "words": (
+        *("errors", "wording", "memory", "quantities", "progress", "drawing", "fixed_cost", "distributions"),
+        "_pyomo_registration",
+    ),
     "files": ("files", "tables", "documents", "interchange", "table_parts"),
     "data": ("population", "shapley", "sample"),
     "game": ("game",),

@@ -22,7 +22,9 @@ from bcfl_opt.context import ConvexModel
 from bcfl_opt.models import problem1_cvxpy, problem2_cvxpy, problem3_cvxpy
 
 TIMES_AND_REWARDS = ["training_time", "mining_time", "training_reward", "mining_reward"]
-CLIENT = {*TIMES_AND_REWARDS, "training_speed", "mining_speed", "training_price", "mining_price", "energy_cost"}
+CLIENT = {*TIMES_AND_REWARDS, "training_speed", "mining_speed", "training_price", "mining_price"} | {
+    *("training_energy", "mining_energy", "energy_cost"),
+}
 CLIENT |= {"client_utility"}
 RATIONAL = {"training_rationality", "mining_rationality", "deadline"}
 LIMITS = {"training_speed_limit", "mining_speed_limit"}

@@ -200,6 +200,10 @@ class Game:
         """``prices`` validated and in the population's order; :meth:`prices` makes such a frame.
 
         NaN in both columns is allowed and means: this client is offered nothing (as in :attr:`Solution.prices`).
+
+        Raises
+        ------
+        InputError : no frame, a missing column or client, or a price that is negative or not finite.
         """
         if not isinstance(prices, pd.DataFrame):
             raise InputError(f"prices: expected game.prices(training=..., mining=...), not {type(prices).__name__}")
@@ -311,7 +315,15 @@ class Game:
         return float(function(total))
 
     def replace(self, **changes: Any) -> Game:
-        """A new game with these parameters changed (``mining_cap`` and ``mining_budget`` displace each other)."""
+        """A new game with these parameters changed (``mining_cap`` and ``mining_budget`` displace each other).
+
+        changes : parameters of :class:`Game` by name. With a population of another size the reward budget
+        keeps its share a client, unless it is given too.
+
+        Raises
+        ------
+        InputError : an unknown parameter, or a value that :class:`Game` refuses.
+        """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         unknown = [name for name in changes if name not in fields]
         if unknown:

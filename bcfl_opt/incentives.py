@@ -99,7 +99,14 @@ class Audit:
         return bool(self.best["individually_rational"].all())
 
     def plot(self, ax: Axes | None = None, clients: Iterable[Hashable] | None = None) -> Axes:
-        """Gain against report, relative to the truth; by default of the six clients with the most to gain."""
+        """Gain [money] against report, relative to the truth; by default of the six clients with the most to gain.
+
+        ax : axes to draw on, or None for new ones; they are returned. clients : ids.
+
+        Raises
+        ------
+        InputError : a client that is not in the audit.
+        """
         from bcfl_opt.drawing import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, axes_or_new, finish
 
         ax = axes_or_new(ax)
@@ -180,6 +187,10 @@ def audit(
     separable : does the price of a client depend on nobody else's report (and on nothing but its own if shares are fixed)?
         Then all clients are audited in one go. By default True for the named mechanisms with fixed shares.
     progress : a bar on standard error; by default where it takes longer than a second and somebody watches.
+
+    Returns
+    -------
+    Audit: reports [GHz min], utilities and gains [money], by client and report.
 
     Raises
     ------

@@ -41,6 +41,7 @@ class CrossCheck:
         multipliers that make it look best), verdict, reason (only what was checked at this point).
     solves : one row per model and solver: problem, language, solver, objective, exact, relative_gap, succeeded, status,
         quality, iterations, seconds, certificate (the largest residual).
+    game : the game. prices : at which Theorem 3.1 and Problem 1 are judged, by client [money / time].
     clients : by client: the prices judged, the exact response and Theorem 3.1's, the equilibrium's prices, reasons.
     """
 

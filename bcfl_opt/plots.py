@@ -1,7 +1,9 @@
 """What does it look like? One function a question: each draws on the axes it is given, or on new ones, and returns them.
 
 A result that holds nothing to draw (a solve that failed, a game in which nobody can take part) is said in words on the axes.
-Units are the paper's, GHz and minutes; read yours instead if you use others.
+Units are the paper's, GHz and minutes; read yours instead if you use others. In every function ``ax`` is axes to draw on, None
+for new ones; ``solution`` is a :class:`bcfl_opt.Solution`, ``game`` a :class:`bcfl_opt.Game`. A name that is not there raises
+InputError.
 """
 
 from __future__ import annotations
@@ -254,7 +256,10 @@ def distribution(solution: Solution, column: str = "client_utility", ax: Axes | 
 
 
 def cross_check(check: CrossCheck, ax: Axes | None = None) -> Axes:
-    """Do the solvers agree with the exact answers, and how far off are the closed forms? Relative gaps, logarithmic."""
+    """Do the solvers agree with the exact answers, and how far off are the closed forms? Relative gaps, logarithmic.
+
+    check : from :func:`bcfl_opt.cross_check`.
+    """
     ax = axes_or_new(ax, (8.0, 5.2))
     solves = check.solves.assign(name=check.solves["problem"] + ", " + check.solves["solver"])
     solves["gap"] = solves["relative_gap"].abs().where(solves["succeeded"])
@@ -362,7 +367,10 @@ def rents(design: Menu, ax: Axes | None = None) -> Axes:
 
 
 def audit(found: Audit, clients: Iterable[Hashable] | None = None, ax: Axes | None = None) -> Axes:
-    """What does a lie gain? Gain against report; by default of the six clients with the most to gain."""
+    """What does a lie gain? Gain against report; by default of the six clients with the most to gain.
+
+    found : from :func:`bcfl_opt.audit`. clients : ids.
+    """
     return found.plot(ax, clients)
 
 

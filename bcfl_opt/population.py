@@ -95,7 +95,7 @@ class Population:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Population:
-        """Read ``.csv`` or ``.parquet``, as :mod:`bcfl_opt.tables` describes them.
+        """Read ``.csv`` or ``.parquet``, as :mod:`bcfl_opt.tables` describes them; ``path`` is the file.
 
         Raises
         ------
@@ -119,7 +119,12 @@ class Population:
 
         training_cycles ~ 10 x Gamma with the mean 1 and coefficient of variation 88.9 / 226.8 of FEMNIST's published
         samples per client; energy_coefficient ~ U(0.005, 0.02) (the paper's 0.01 in the middle, geometrically);
-        max_speed = inf, or ~ U(2, 4) with ``speed_limits``. Units: GHz and minutes.
+        max_speed = inf, or ~ U(2, 4) with ``speed_limits``. Units: GHz and minutes. ``n`` : clients; ``seed`` : a whole number or
+        a numpy Generator.
+
+        Raises
+        ------
+        InputError : n or seed is no such number.
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise InputError(f"n: a population needs a whole number of clients, at least 1, not {n!r}")
@@ -177,7 +182,7 @@ class Population:
         return self._arrays["max_speed"]
 
     def select(self, ids: Iterable[Hashable]) -> Population:
-        """The sub-population of these ids, in the order given."""
+        """The sub-population of these ids, in the order given. Raises InputError for an id that is not in it."""
         ids = list(ids)
         missing = [i for i in ids if i not in self._frame.index]
         if missing:

@@ -65,7 +65,7 @@ def build_convex(game: Game, exponent: float, *, screen: bool = True) -> ConvexM
 
 
 def response(game: Game, exponent: float, clients: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The clients' optimal times at the prices in this table."""
+    """Optimal times t, s of the game's ``clients`` (a table of answers) at the prices in it, under the exponent k."""
     people = game.population.select(clients.index)
     mu, rho, q, psi, k = (
         people.training_cycles,

@@ -14,6 +14,7 @@ import pandas as pd
 from bcfl_opt.conflict import Conflict
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import BcflOptError, InputError
+from bcfl_opt.layout import laid_out
 from bcfl_opt.solution import Solution, Status
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Explanation:
     direction: pd.Series
 
     def __repr__(self) -> str:
-        return "\n".join(self.sentences)
+        return laid_out(self.sentences)
 
     def _repr_html_(self) -> str:
         from html import escape

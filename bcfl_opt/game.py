@@ -14,6 +14,7 @@ import pandas as pd
 
 from bcfl_opt import documents, interchange, shapley
 from bcfl_opt.errors import InputError, choice, listing, shown
+from bcfl_opt.layout import laid_out
 from bcfl_opt.population import Population, id_text
 
 #: f(sum of mu): the paper only says "monotonically increasing". It is constant in every decision of Problems 1-3.
@@ -346,11 +347,12 @@ class Game:
 
     def __repr__(self) -> str:
         performance = self.performance if isinstance(self.performance, str) else "custom"
-        return (
+        text = (
             f"Game with {len(self)} client{'s' if len(self) > 1 else ''}: mining_cycles={self.mining_cycles:g}, "
             f"deadline={self.deadline:g}, cost_weight={self.cost_weight:g}, reward_budget={self.reward_budget:g}, "
             f"mining_cap={self.mining_cap:g}, target={self.target:g}, performance={performance!r}"
         )
+        return laid_out([text])
 
     def _repr_html_(self) -> str:
         rows = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "population"]

@@ -13,6 +13,7 @@ import pandas as pd
 from bcfl_opt import closed_form, exact
 from bcfl_opt.errors import InputError, choice, listing
 from bcfl_opt.game import Game
+from bcfl_opt.layout import laid_out
 from bcfl_opt.population import Population, id_text
 from bcfl_opt.progress import progress_bar
 from bcfl_opt.solution import Solution
@@ -152,7 +153,7 @@ class Audit:
         who = f"{without} client{'s' if without > 1 else ''} cannot accept" if without else "every client can accept"
         lines.append(f"  rationality  {who}")
         lines.append(f"  searched     {self.searched}")
-        return "\n".join(lines)
+        return laid_out(lines)
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -17,6 +17,7 @@ import pandas as pd
 
 from bcfl_opt import tables
 from bcfl_opt.errors import InputError, listing, shown
+from bcfl_opt.layout import laid_out
 from bcfl_opt.table_parts import refuse_what_memory_cannot_hold
 
 #: The paper's symbol for each column, accepted wherever the full name is.
@@ -203,10 +204,11 @@ class Population:
         finite = self.max_speed[np.isfinite(self.max_speed)]
         limits = f"max_speed {span(finite)}" if finite.size else "no speed limits"
         count = f"{len(self)} client{'s' if len(self) > 1 else ''}"
-        return (
+        text = (
             f"Population of {count}: training_cycles {span(self.training_cycles)}, "
             f"energy_coefficient {span(self.energy_coefficient)}, {limits}"
         )
+        return laid_out([text])
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>{self._frame.to_html(max_rows=10)}"

@@ -88,7 +88,7 @@ def sweep(
     facts = {"function": planned.name, "units": "GHz and minutes, or any other consistent system"}
     facts["versions"] = json.dumps(versions())
     if game is not None:
-        facts["game"] = repr(game)
+        facts["game"] = " ".join(repr(game).split())
     tables: dict[int, pa.Table] = {}
     kept: Checkpoints | None = None
     if out is not None:

@@ -33,7 +33,7 @@ FILES = {
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": (
-        *("errors", "wording", "memory", "quantities", "progress", "drawing", "fixed_cost", "distributions"),
+        *("errors", "wording", "memory", "quantities", "progress", "drawing", "fixed_cost", "distributions", "layout"),
         "_pyomo_registration",
     ),
     "files": ("files", "tables", "documents", "interchange", "table_parts"),

@@ -89,11 +89,11 @@ def finish(ax: Axes, x: str, y: str, title: str, *, legend: bool = True, **grid:
 
     ax.set_xlabel(x)
     ax.set_ylabel(y)
-    ax.set_title(title, fontsize=11)
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    ax.set_title(textwrap.fill(title, max(24, int(12 * inches))), fontsize=11)
     ax.grid(alpha=0.25, **grid)
     ax.set_axisbelow(True)
     if type(ax.xaxis.get_major_locator()) is AutoLocator:
-        inches = ax.get_window_extent().width / ax.figure.dpi
         ax.locator_params(axis="x", nbins=max(2, int(1.3 * inches)))  # on a phone more labels run into each other
     if legend and ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize=9, framealpha=0.9)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from bcfl_opt.solution import Solution
 
 PRICES = ("training_price", "mining_price")
+#: Axes narrower than this, in inches, are a phone's.
+NARROW = 4.0
 
 
 def client_problem(game: Game, prices: pd.DataFrame, client: Hashable | None = None, ax: Axes | None = None) -> Axes:
@@ -180,7 +182,7 @@ def utilities(
     shape = (points, points)
     field = value.where(answer["recruited"]).to_numpy().reshape(shape)
     shades = ax.contourf(axis_t, axis_m, field, levels=16, cmap=SHADES)
-    what = label("client_utility") if side == "client" else "owner's utility from this client, without f [money]"
+    what = label("client_utility") if side == "client" else "owner's utility, without f [money]"
     ax.figure.colorbar(shades, ax=ax, label=what)
     caps = game.caps.iloc[k]
     for reward, cap, colour in (("training_reward", "training_cap", RED), ("mining_reward", "mining_cap", PURPLE)):
@@ -277,7 +279,17 @@ def cross_check(check: CrossCheck, ax: Axes | None = None) -> Axes:
     ax.axvline(TOLERANCE, color=BLACK, linestyle="--", label=f"tolerance {TOLERANCE:g}")
     for colour, what in ((RED, "closed forms of the paper"), (BLUE, "solvers")):
         ax.plot([], [], "s", color=colour, label=what)
-    return finish(ax, "distance from the exact optimum, relative", "", "Closed forms and solvers", axis="x")
+    finish(ax, "distance from the exact optimum, relative", "", "Closed forms and solvers", axis="x")
+    if ax.get_window_extent().width / ax.figure.dpi < NARROW:  # beside the bars the names would leave no room for these
+        ax.tick_params(axis="y", direction="in", pad=-4, labelsize=5)
+        ax.set_axisbelow(False)
+        for bar in ax.patches:
+            bar.set_alpha(0.45)
+        for text in ax.get_yticklabels():
+            text.set_horizontalalignment("left")
+        ax.legend(fontsize=5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.1, frameon=False)
+        ax.set_title(ax.get_title(), fontsize=11, pad=12)
+    return ax
 
 
 def convergence(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -407,9 +419,9 @@ def sweep(
         choice("dimension", name, [str(dimension) for dimension in array.dims])
         array = array.sel({name: _nearest(array[name].to_numpy(), name, value)})
     free = [str(dimension) for dimension in array.dims]
-    for name in (along, lines):
-        if name is not None:
-            choice("dimension", name, free)
+    for dimension in (along, lines):
+        if dimension is not None:
+            choice("dimension", dimension, free)
     if along is not None and along == lines:
         raise InputError(f"along and lines are both {along!r}; a dimension can be only one of them")
     # Clients come last in line: a line for every client of a large population is no answer to anything.
@@ -437,9 +449,9 @@ def sweep(
     labelled = not np.issubdtype(places.dtype, np.number)
     for k in range(values.shape[1]):
         colour, style = styles[k]
-        name = None if lines is None else _short(array[lines].to_numpy()[k])
+        value = None if lines is None else _short(array[lines].to_numpy()[k])
         where = np.arange(len(places)) if labelled else places
-        ax.plot(where, values[:, k], style, marker="o", ms=4, color=colour, label=name)
+        ax.plot(where, values[:, k], style, marker="o", ms=4, color=colour, label=value)
     if labelled:
         ax.set_xticks(np.arange(len(places)), [str(i) for i in places], rotation=45, ha="right")
     gone = int((~np.isfinite(values)).sum())

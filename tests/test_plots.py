@@ -300,6 +300,18 @@ def test_audits_are_drawn_client_by_client(types: bo.Game) -> None:
     assert ax.get_ylabel() == "gain [money]"
 
 
+def test_on_a_phone_names_stand_inside_and_titles_are_folded(check: bo.CrossCheck, types: bo.Game) -> None:
+    figure, ax = plt.subplots(figsize=(3.6, 3.0), layout="constrained")
+    plots.cross_check(check, ax)
+    plots.audit(bo.audit(types), ax=plt.subplots(figsize=(3.6, 3.0), layout="constrained")[1])
+    for axes in (ax, plt.gca()):
+        axes.figure.canvas.draw()
+        title = axes.title.get_window_extent()
+        assert axes.figure.bbox.x0 <= title.x0 and title.x1 <= axes.figure.bbox.x1
+    assert ax.bbox.width > 0.7 * figure.bbox.width
+    assert all(text.get_window_extent().x0 >= ax.bbox.x0 for text in ax.get_yticklabels())
+
+
 def test_labels_on_a_phone_do_not_run_into_each_other(menu: bo.Menu, swept: xr.Dataset, game: bo.Game) -> None:
     drawn = {
         "menu": lambda ax: plots.menu(menu, ax),

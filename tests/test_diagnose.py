@@ -224,7 +224,7 @@ def test_a_conflict_in_a_cvxpy_problem(ask: str) -> None:
     assert explanation.conflict == ("constraint 0", "near", "y.upper")
     assert explanation.alone.to_dict() == pytest.approx({"constraint 0": 1.0, "near": 3.0}, rel=1e-5)
     assert explanation.relaxation.to_dict() == pytest.approx({"constraint 0": 1.0}, rel=1e-5)
-    assert "constraint 0 (x[0] + y >= 6), near (square(x[0]) <= 1), y.upper" in repr(explanation)
+    assert "constraint 0 (x[0] + y >= 6), near (square(x[0]) <= 1), y.upper" in " ".join(explanation.sentences)
     assert all((v.value == 0.5).all() for v in problem.variables())
 
 

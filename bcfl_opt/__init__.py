@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from bcfl_opt.judging import cross_check as cross_check
     from bcfl_opt.menu_record import Menu as Menu
     from bcfl_opt.menus import design_menu as design_menu
+    from bcfl_opt.model_files import show_model as show_model
     from bcfl_opt.model_files import write_model as write_model
     from bcfl_opt.population import Population as Population
     from bcfl_opt.reevaluation import Reevaluation as Reevaluation
@@ -68,6 +69,7 @@ _HOMES = {
     "solve": "solving",
     "solve_bilevel": "bilevel",
     "explain": "diagnose",
+    "show_model": "model_files",
     "write_model": "model_files",
     "CrossCheck": "judging",
     "cross_check": "judging",

@@ -6,6 +6,8 @@ import dataclasses
 
 import pandas as pd
 
+from bcfl_opt.layout import laid_out
+
 #: Columns of :attr:`BilevelRecord.starts`, in order.
 ATTEMPT_COLUMNS = ("start", "method", "part", "outcome", "objective", "detail")
 
@@ -69,4 +71,4 @@ class BilevelRecord:
         ]
         if self.bound is not None:
             lines.append(f"  bound            {self.bound:.10g}: {self.bound_by}")
-        return "\n".join(lines)
+        return laid_out(lines)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from bcfl_opt.layout import laid_out
+
 #: A solve whose residuals exceed this is not a success.
 TOLERANCE = 1e-6
 #: A game's constraints, whose sizes are known, are violated by no more than this: a client may lack as little.
@@ -73,7 +75,12 @@ class Certificate:
         place = self.where.get(name, "")
         return f"{name.replace('_', ' ')} {value:.3g} > {TOLERANCE:g}{' at ' if place else ''}{place}"
 
-    def __repr__(self) -> str:
+    @property
+    def text(self) -> str:
+        """All residuals, and whether they hold, in one line."""
         text = ", ".join(f"{name.replace('_', ' ')} {value:.1e}" for name, value in self.residuals.items())
         bent = "" if self.curvature is None else f", curvature {self.curvature:+.1e}"
         return f"{text}{bent}; {'holds' if self.holds() else 'DOES NOT HOLD'} at {TOLERANCE:g}"
+
+    def __repr__(self) -> str:
+        return laid_out([self.text])

@@ -19,6 +19,7 @@ from bcfl_opt import __version__
 from bcfl_opt.commands.audit import audit
 from bcfl_opt.commands.cross_check import cross_check
 from bcfl_opt.commands.doctor import doctor
+from bcfl_opt.commands.equilibrium import equilibrium
 from bcfl_opt.commands.menu import menu
 from bcfl_opt.commands.new_model import new_model
 from bcfl_opt.commands.options import EXIT_BAD_INPUT, EXIT_NOT_SOLVED, EXIT_PIPE_CLOSED
@@ -72,7 +73,6 @@ app = typer.Typer(
     help="Incentives for blockchain-based federated learning: solve the model owner's and the clients' problems, and "
     "check every answer against exact ones.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -95,6 +95,7 @@ def _common(
 
 app.command("cross-check", short_help="Check solvers and theorems against exact answers.")(cross_check)
 app.command("solve")(solve)
+app.command("equilibrium", short_help="Find the prices that are best for the owner of the model.")(equilibrium)
 app.command("respond", short_help="Answer Problem 1 for a population of any size, chunk by chunk.")(respond)
 app.command("audit", short_help="Say what clients would gain by lying about their work.")(audit)
 app.command("menu", short_help="Design contracts under which no client gains by lying.")(menu)

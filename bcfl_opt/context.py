@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bcfl_opt.layout import laid_out
+
 if TYPE_CHECKING:
     import cvxpy as cp
 
@@ -74,9 +76,10 @@ class ConvexModel:
         return cp.Problem(self.objective, list(self.constraints.values()))
 
     def __repr__(self) -> str:
-        return (
+        text = (
             f"{self.context.problem} (CVXPY), {len(self.context.clients)} of {len(self.context.game)} clients\n"
             f"  variables    {', '.join(self.variables)}\n"
             f"  constraints  {', '.join(self.constraints)}\n"
             f"  expressions  {', '.join(self.expressions)}"
         )
+        return laid_out([text])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from bcfl_opt.conflict import Conflict
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import BcflOptError, InputError
+from bcfl_opt.layout import laid_out
 from bcfl_opt.solution import Solution, Status
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Explanation:
     direction: pd.Series
 
     def __repr__(self) -> str:
-        return "\n".join(self.sentences)
+        return laid_out(self.sentences)
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -88,7 +90,7 @@ def explain(subject: BlockData | ConvexModel | cp.Problem | Solution) -> Explana
     if model is not None and not solved and (context is None or len(context.clients)):
         found = _of_cvxpy(model, solution) if _is_cvxpy(model) else _of_pyomo(model, solution)
     sentences = [] if solution is None else [solution.message]
-    sentences += [f"client {client!r} {reason}" for client, reason in clients.items()]
+    sentences += _of_clients(clients)
     sentences += [*found.rules, *found.undefined, *_told(found.conflict, found.trouble), *_runs_away(found.direction)]
     if not sentences:
         sentences = ["nothing speaks against this model: every client has room and all constraints can hold together"]
@@ -240,19 +242,65 @@ def _told(conflict: Conflict, trouble: str) -> Iterator[str]:
         text = conflict.texts.get(name)
         return f"{name} ({text})" if text else name
 
-    if conflict.members:
+    if len(conflict.members) > SHOWN:
+        yield f"these {len(conflict.members)} cannot hold together: {', '.join(map(_counted, _families(conflict.members)))}"
+    elif conflict.members:
         yield f"these cannot hold together: {', '.join(map(called, conflict.members))}"
-    for name, amount in conflict.alone.items():
-        if math.isfinite(amount):
-            yield f"if the others stand, {name} has to give way by {amount:.6g}"
+    if len(conflict.alone) > SHOWN:
+        for family in _families(conflict.alone):
+            amounts = [conflict.alone[name] for name in family]
+            yield f"if the others stand, {_counted(family)} has to give way {_span(amounts)}"
+    else:
+        for name, amount in conflict.alone.items():
+            if math.isfinite(amount):
+                yield f"if the others stand, {name} has to give way by {amount:.6g}"
+            else:
+                yield f"if the others stand, {name} can give way as much as it likes and there is still no room"
+    if conflict.relaxation and list(conflict.relaxation) != list(conflict.alone)[:1]:
+        if len(conflict.relaxation) > SHOWN:
+            parts = [
+                f"{_counted(family)} {_span([conflict.relaxation[name] for name in family])}"
+                for family in _families(conflict.relaxation)
+            ]
         else:
-            yield f"if the others stand, {name} can give way as much as it likes and there is still no room"
-    parts = [f"{name} by {amount:.6g}" for name, amount in conflict.relaxation.items()]
-    if parts and list(conflict.relaxation) != list(conflict.alone)[:1]:
-        more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
-        yield f"the whole model has room for a point if these give way: {', '.join(parts[:SHOWN])}{more}"
+            parts = [f"{name} by {amount:.6g}" for name, amount in conflict.relaxation.items()]
+        yield f"the whole model has room for a point if these give way: {', '.join(parts)}"
     if trouble:
         yield trouble
+
+
+def _families(names: Iterable[str]) -> list[list[str]]:
+    """Names that differ in their index alone, together: "deadline[a]" and "deadline[b]", "x[1].upper" and "x[2].upper"."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(re.sub(r"\[.*\]", "", name), []).append(name)
+    return list(found.values())
+
+
+def _counted(family: list[str]) -> str:
+    name = re.sub(r"\[.*\]", "", family[0])
+    return family[0] if len(family) == 1 else f"{name} ({len(family)} of them, such as {family[0]})"
+
+
+def _span(amounts: list[float]) -> str:
+    if not all(map(math.isfinite, amounts)):
+        return "by more than there is"
+    low, high = min(amounts), max(amounts)
+    return f"by {high:.6g}" if f"{low:.6g}" == f"{high:.6g}" else f"by {low:.6g} to {high:.6g}"
+
+
+def _of_clients(reasons: pd.Series) -> Iterator[str]:
+    """A sentence a client; of many clients the first, and how many others there are with such a reason."""
+    alike: dict[str, list[Any]] = {}
+    for client, reason in reasons.items():
+        # What a reason says before its first number is what it has in common with others.
+        alike.setdefault(re.split(r"[:,;(\d]", reason, maxsplit=1)[0].strip(), []).append(client)
+    for kind, clients in alike.items():
+        few = clients if len(reasons) <= SHOWN else clients[:1]
+        yield from (f"client {client!r} {reasons.loc[client]}" for client in few)
+        if len(clients) > len(few):
+            more = len(clients) - len(few)
+            yield f"and {more} more client{'s' if more > 1 else ''}: {kind}; explanation.clients has them all"
 
 
 def _runs_away(direction: pd.Series) -> Iterator[str]:

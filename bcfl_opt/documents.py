@@ -13,47 +13,22 @@ import dataclasses
 import enum
 import json
 import math
-import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bcfl_opt.distributions import versions
 from bcfl_opt.errors import InputError
 
 #: Version of the layout of every document; it grows when a reader would have to change.
 SCHEMA_VERSION = 2
-#: Distributions whose version decides a number. cyipopt comes under one of two names.
-DISTRIBUTIONS = (
-    "bcfl_opt",
-    "numpy",
-    "pandas",
-    "scipy",
-    "pyomo",
-    "cvxpy",
-    "clarabel",
-    "casadi",
-    "cyipopt-wheels",
-    "cyipopt",
-)
 _DTYPE = re.compile(
     r"bool|u?int(8|16|32|64)|float(16|32|64)|U?Int(8|16|32|64)|Float(32|64)|boolean|str|string|object"
     r"|datetime64\[(s|ms|us|ns)(, [A-Za-z0-9_+:/-]+)?\]"
 )
-
-
-def versions() -> dict[str, str]:
-    """Installed versions by distribution, and Python's."""
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def document(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:

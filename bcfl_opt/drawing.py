@@ -42,6 +42,13 @@ LABELS = {
     "client_utility": "client's utility [money]",
     "owner_utility": "owner's utility [money]",
     "deadline": "deadline T [min]",
+    "cost_weight": "weight of time and pay ξ",
+    "reward_budget": "reward budget η [money]",
+    "mining_budget": "mining budget [money]",
+    "training_cap": "training cap $R_t$ [money]",
+    "mining_cap": "mining cap $R_m$ [money]",
+    "target": "target g [GHz·min]",
+    "shapley": "Shapley value [GHz·min]",
 }
 
 
@@ -78,11 +85,16 @@ def say(ax: Axes, text: str) -> Axes:
 
 def finish(ax: Axes, x: str, y: str, title: str, *, legend: bool = True, **grid: Any) -> Axes:
     """Labels, title, light grid and a legend where there is more than one thing to tell apart."""
+    from matplotlib.ticker import AutoLocator
+
     ax.set_xlabel(x)
     ax.set_ylabel(y)
-    ax.set_title(title, fontsize=11)
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    ax.set_title(textwrap.fill(title, max(24, int(12 * inches))), fontsize=11)
     ax.grid(alpha=0.25, **grid)
     ax.set_axisbelow(True)
+    if type(ax.xaxis.get_major_locator()) is AutoLocator:
+        ax.locator_params(axis="x", nbins=max(2, int(1.3 * inches)))  # on a phone more labels run into each other
     if legend and ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize=9, framealpha=0.9)
     return ax

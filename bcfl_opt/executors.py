@@ -18,8 +18,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from bcfl_opt.distributions import versions
 from bcfl_opt.errors import BcflOptError, InputError, unknown_name
-from bcfl_opt.provenance import versions
 from bcfl_opt.threads import one_thread
 
 #: Seconds that a Dask scheduler has to answer, and that one without workers has to find one.

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bcfl_opt import documents, interchange, shapley
 from bcfl_opt.errors import InputError, choice, listing, shown
+from bcfl_opt.layout import laid_out
 from bcfl_opt.population import Population, id_text
 
 #: f(sum of mu): the paper only says "monotonically increasing". It is constant in every decision of Problems 1-3.
@@ -200,6 +201,10 @@ class Game:
         """``prices`` validated and in the population's order; :meth:`prices` makes such a frame.
 
         NaN in both columns is allowed and means: this client is offered nothing (as in :attr:`Solution.prices`).
+
+        Raises
+        ------
+        InputError : no frame, a missing column or client, or a price that is negative or not finite.
         """
         if not isinstance(prices, pd.DataFrame):
             raise InputError(f"prices: expected game.prices(training=..., mining=...), not {type(prices).__name__}")
@@ -311,7 +316,15 @@ class Game:
         return float(function(total))
 
     def replace(self, **changes: Any) -> Game:
-        """A new game with these parameters changed (``mining_cap`` and ``mining_budget`` displace each other)."""
+        """A new game with these parameters changed (``mining_cap`` and ``mining_budget`` displace each other).
+
+        changes : parameters of :class:`Game` by name. With a population of another size the reward budget
+        keeps its share a client, unless it is given too.
+
+        Raises
+        ------
+        InputError : an unknown parameter, or a value that :class:`Game` refuses.
+        """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         unknown = [name for name in changes if name not in fields]
         if unknown:
@@ -334,11 +347,12 @@ class Game:
 
     def __repr__(self) -> str:
         performance = self.performance if isinstance(self.performance, str) else "custom"
-        return (
+        text = (
             f"Game with {len(self)} client{'s' if len(self) > 1 else ''}: mining_cycles={self.mining_cycles:g}, "
             f"deadline={self.deadline:g}, cost_weight={self.cost_weight:g}, reward_budget={self.reward_budget:g}, "
             f"mining_cap={self.mining_cap:g}, target={self.target:g}, performance={performance!r}"
         )
+        return laid_out([text])
 
     def _repr_html_(self) -> str:
         rows = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "population"]

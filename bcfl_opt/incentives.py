@@ -13,6 +13,7 @@ import pandas as pd
 from bcfl_opt import closed_form, exact
 from bcfl_opt.errors import InputError, choice, listing
 from bcfl_opt.game import Game
+from bcfl_opt.layout import laid_out
 from bcfl_opt.population import Population, id_text
 from bcfl_opt.progress import progress_bar
 from bcfl_opt.solution import Solution
@@ -99,7 +100,14 @@ class Audit:
         return bool(self.best["individually_rational"].all())
 
     def plot(self, ax: Axes | None = None, clients: Iterable[Hashable] | None = None) -> Axes:
-        """Gain against report, relative to the truth; by default of the six clients with the most to gain."""
+        """Gain [money] against report, relative to the truth; by default of the six clients with the most to gain.
+
+        ax : axes to draw on, or None for new ones; they are returned. clients : ids.
+
+        Raises
+        ------
+        InputError : a client that is not in the audit.
+        """
         from bcfl_opt.drawing import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, axes_or_new, finish
 
         ax = axes_or_new(ax)
@@ -131,8 +139,9 @@ class Audit:
         if liars:
             k = int(best["gain"].to_numpy().argmax())
             top, row = id_text(best.index, k), best.iloc[k]
+            gain = "client gains" if liars == 1 else "clients gain"
             lines.append(
-                f"  misreports   {liars} clients gain; the most: client {top} by {row['gain']:.6g}, reporting "
+                f"  misreports   {liars} {gain}; the most: client {top} by {row['gain']:.6g}, reporting "
                 f"{row['best_report']:.6g} instead of {row['truth']:.6g}{self._edge(k)}"
             )
         else:
@@ -141,11 +150,10 @@ class Audit:
         literal = "holds for every report tried" if self.literally_compatible else f"violated by up to {worst:.6g}"
         lines.append(f"  (18) as printed {literal}")
         without = int((~best["individually_rational"]).sum())
-        lines.append(
-            f"  rationality  {'every client can accept' if not without else f'{without} clients cannot accept'}"
-        )
+        who = f"{without} client{'s' if without > 1 else ''} cannot accept" if without else "every client can accept"
+        lines.append(f"  rationality  {who}")
         lines.append(f"  searched     {self.searched}")
-        return "\n".join(lines)
+        return laid_out(lines)
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -180,6 +188,10 @@ def audit(
     separable : does the price of a client depend on nobody else's report (and on nothing but its own if shares are fixed)?
         Then all clients are audited in one go. By default True for the named mechanisms with fixed shares.
     progress : a bar on standard error; by default where it takes longer than a second and somebody watches.
+
+    Returns
+    -------
+    Audit: reports [GHz min], utilities and gains [money], by client and report.
 
     Raises
     ------

@@ -12,6 +12,7 @@ import pandas as pd
 from bcfl_opt import closed_form, exact
 from bcfl_opt.game import Game
 from bcfl_opt.incentives import audit
+from bcfl_opt.layout import laid_out
 from bcfl_opt.population import Population, id_text
 from bcfl_opt.programmes import LIMITED, PRINTED, WITH_LIMITS, Programme, programmes
 from bcfl_opt.reasons import (
@@ -41,6 +42,7 @@ class CrossCheck:
         multipliers that make it look best), verdict, reason (only what was checked at this point).
     solves : one row per model and solver: problem, language, solver, objective, exact, relative_gap, succeeded, status,
         quality, iterations, seconds, certificate (the largest residual).
+    game : the game. prices : at which Theorem 3.1 and Problem 1 are judged, by client [money / time].
     clients : by client: the prices judged, the exact response and Theorem 3.1's, the equilibrium's prices, reasons.
     """
 
@@ -79,7 +81,7 @@ class CrossCheck:
         lines = [f"Cross-check of {count}: {', '.join(parts)}"]
         for row in self.table.itertuples():
             lines.append(f"  {row.theorem}, {row.reading}: {row.verdict}")
-        return "\n".join(lines)
+        return laid_out(lines)
 
     def _repr_html_(self) -> str:
         return self.table.to_html(index=False, float_format="%.6g") + self.solves.to_html(

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from bcfl_opt.layout import laid_out
 from bcfl_opt.solution import Solution
 
 
@@ -64,4 +65,4 @@ class Menu(Solution):
                     f"  population   {self.population_cost:.10g} for {len(self.population)} clients; fewer types than clients "
                     f"lose at most {self.loss:.3g}"
                 )
-        return "\n".join(lines)
+        return laid_out(lines)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ def write_model(model: BlockData, path: str | PathLike[str], *, overwrite: bool 
 
     .nl : by Pyomo's own writer, for any solver that reads NL; NAME.row and NAME.col beside it hold the names of constraints
         and variables. All digits of all numbers.
-    .tex : a document for LaTeX: objective, constraints by name, bounds. Named expressions are written out, numbers rounded
+    .tex : a document for LaTeX: objective, constraints by name, bounds; followers (Blocks with an objective of their own) after
+        the leader. Named expressions are written out, numbers rounded
         to six digits, terms in the order that sympy (which is needed for it) gives them.
 
     Parameters
@@ -42,19 +44,62 @@ def write_model(model: BlockData, path: str | PathLike[str], *, overwrite: bool 
     SolverMissingError : sympy is not installed.
     """
     path = Path(path)
-    if isinstance(model, ConvexModel) or type(model).__module__.startswith("cvxpy"):
-        raise InputError(
-            "CVXPY models cannot be written as NL or LaTeX: no library does that; build the same problem in Pyomo "
-            "(bcfl_opt.models.problem1_pyomo and so on) and write that"
-        )
-    if not any(kind.__module__.startswith("pyomo.") for kind in type(model).__mro__):
-        raise InputError(f"write_model takes a Pyomo model, not {shown(model)}")
+    _check_pyomo(model, "write_model")
     if choice("ending of a model's file", path.suffix.lower(), (".nl", ".tex")) == ".nl":
         _write_nl(model, path, overwrite)
         return
     text = _document(model, path.stem)
     with new_file(path, overwrite=overwrite) as (partial,):
         partial.write_text(text, encoding="utf-8")
+
+
+#: Text without braces of its own; escaped ones are letters.
+_PLAIN = r"(?:\\.|[^{}\\])*"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class ModelText:
+    """A model as a text. latex : LaTeX of its programme, an align environment. A notebook shows it as formulas."""
+
+    latex: str
+
+    def __repr__(self) -> str:
+        return self.latex
+
+    def _repr_latex_(self) -> str:
+        # Notebooks take formulas and not documents: names stand in math mode, and in \texttt and \text "_" is a letter.
+        math = re.sub(rf"\\text{{(\\texttt{{{_PLAIN}}})}}", r"\1", self.latex)
+        math = re.sub(rf"\\text(tt)?{{{_PLAIN}}}", lambda found: found.group().replace(r"\_", "_"), math)
+        return f"$$\n{math}\n$$"
+
+
+def show_model(model: BlockData) -> ModelText:
+    """A Pyomo model as it is now, as formulas: what was deactivated is left out, what was added is in.
+
+    Parameters
+    ----------
+    model : as for :func:`write_model`.
+
+    Returns
+    -------
+    ModelText, which a notebook shows as formulas and a terminal as LaTeX.
+
+    Raises
+    ------
+    InputError, ModelError, SolverMissingError : as :func:`write_model` with .tex.
+    """
+    _check_pyomo(model, "show_model")
+    return ModelText("\\begin{align*}\n" + " \\\\\n".join(_programme(model)) + "\n\\end{align*}")
+
+
+def _check_pyomo(model: Any, function: str) -> None:
+    if isinstance(model, ConvexModel) or type(model).__module__.startswith("cvxpy"):
+        raise InputError(
+            "CVXPY models cannot be written as NL or LaTeX: no library does that; build the same problem in Pyomo "
+            "(bcfl_opt.models.problem1_pyomo and so on) and write that"
+        )
+    if not any(kind.__module__.startswith("pyomo.") for kind in type(model).__mro__):
+        raise InputError(f"{function} takes a Pyomo model, not {shown(model)}")
 
 
 #: By default Pyomo would eliminate variables, apply scaling suffixes and drop constant rows.
@@ -105,27 +150,46 @@ _SPECIAL = {
 
 
 def _document(model: BlockData, title: str) -> str:
+    heading = f"{_escaped(title)}: {_escaped(model.name)}"
+    return _DOCUMENT % {"digits": DIGITS, "heading": heading, "lines": " \\\\\n".join(_programme(model))}
+
+
+def _programme(model: BlockData) -> list[str]:
+    """Rows of an align environment: the model's own programme, then the one of each Block that has an objective of its own."""
     require("sympy")
     from pyomo.core.base.constraint import Constraint
     from pyomo.core.base.objective import Objective
+    from pyomo.core.base.var import Var
 
-    objectives = list(model.component_data_objects(Objective, active=True))
-    constraints = list(model.component_data_objects(Constraint, active=True))
-    if len(constraints) > READABLE:
+    rows = {kind: list(model.component_data_objects(kind, active=True)) for kind in (Objective, Constraint, Var)}
+    count = len(rows[Constraint])
+    if count > READABLE:
         raise InputError(
-            f"{model.name} has {len(constraints)} constraints; LaTeX is for people, who read at most {READABLE}. Write .nl, "
+            f"{model.name} has {count} constraints; LaTeX is for people, who read at most {READABLE}. Write .nl, "
             "or build the model for fewer clients"
         )
+    # A leader with an objective has followers: what stands in a Block with an objective of its own is that Block's to decide.
+    owners = {id(objective.parent_block()): objective.parent_block() for objective in rows[Objective]}
+    programmes = {id(model): model, **owners} if id(model) in owners else {id(model): model}
+    parts: dict[int, dict[type, list[Any]]] = {k: {kind: [] for kind in rows} for k in programmes}
+    for kind, components in rows.items():
+        for component in components:
+            block = component.parent_block()
+            while id(block) not in programmes:
+                block = block.parent_block()
+            parts[id(block)][kind].append(component)
     lines = _Lines()
-    for objective in objectives:
-        lines.add(r"\max\quad" if objective.sense < 0 else r"\min\quad", objective.name, [objective.expr])
-    for k, constraint in enumerate(constraints):
-        low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
-        lines.add(r"\text{s.t.}\quad" if k == 0 else "", constraint.name, _relation(low, body, high))
-    for k, (name, low, variable, high) in enumerate(_bounds(model)):
-        lines.add(r"\text{where}\quad" if k == 0 else "", name, _relation(low, variable, high))
-    heading = f"{_escaped(title)}: {_escaped(model.name)}"
-    return _DOCUMENT % {"digits": DIGITS, "heading": heading, "lines": " \\\\\n".join(lines.texts)}
+    for k, block in programmes.items():
+        if block is not model:
+            lines.say(block.name)
+        for objective in parts[k][Objective]:
+            lines.add(r"\max\quad" if objective.sense < 0 else r"\min\quad", objective.name, [objective.expr])
+        for first, constraint in enumerate(parts[k][Constraint]):
+            low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
+            lines.add("" if first else r"\text{s.t.}\quad", constraint.name, _relation(low, body, high))
+        for first, (name, low, variable, high) in enumerate(_bounds(parts[k][Var])):
+            lines.add("" if first else r"\text{where}\quad", name, _relation(low, variable, high))
+    return lines.texts
 
 
 def _relation(low: float | None, body: Any, high: float | None) -> list[Any]:
@@ -134,10 +198,8 @@ def _relation(low: float | None, body: Any, high: float | None) -> list[Any]:
     return [*([] if low is None else [low, r"\le"]), body, *([] if high is None else [r"\le", high])]
 
 
-def _bounds(model: BlockData) -> Iterator[tuple[str, float | None, Any, float | None]]:
-    from pyomo.core.base.var import Var
-
-    for variable in model.component_data_objects(Var, active=True):
+def _bounds(variables: Iterable[Any]) -> Iterator[tuple[str, float | None, Any, float | None]]:
+    for variable in variables:
         if variable.fixed:
             yield variable.name, variable.value, variable, variable.value
         elif variable.lb is not None or variable.ub is not None:
@@ -157,6 +219,10 @@ class _Lines:
     def add(self, mark: str, name: str, parts: list[Any]) -> None:
         formula = " ".join(part if isinstance(part, str) else self._formula(name, part) for part in parts)
         self.texts.append(f"{mark} & {formula} && \\text{{\\texttt{{{_escaped(name)}}}}}")
+
+    def say(self, name: str) -> None:
+        """A row that says whose programme follows."""
+        self.texts.append(f"\\text{{where the follower }} & \\text{{\\texttt{{{_escaped(name)}}}}}\\text{{ solves}}")
 
     def _formula(self, name: str, expression: Any) -> str:
         import sympy

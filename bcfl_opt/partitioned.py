@@ -120,7 +120,7 @@ def equilibrium(
     solver : "ipopt" and "clarabel" solve Problem 2 chunk by chunk, as printed: with the common deadline, without a budget and
         with reservation utility 0.
 
-    The other parameters are those of :func:`best_response`.
+    source, mining_cycles, deadline, out, overwrite, executor, chunk, check_ids, progress : those of :func:`best_response`.
 
     Returns
     -------

@@ -1,18 +1,20 @@
 """What does it look like? One function a question: each draws on the axes it is given, or on new ones, and returns them.
 
 A result that holds nothing to draw (a solve that failed, a game in which nobody can take part) is said in words on the axes.
-Units are the paper's, GHz and minutes; read yours instead if you use others.
+Units are the paper's, GHz and minutes; read yours instead if you use others. In every function ``ax`` is axes to draw on, None
+for new ones; ``solution`` is a :class:`bcfl_opt.Solution`, ``game`` a :class:`bcfl_opt.Game`. A name that is not there raises
+InputError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bcfl_opt import closed_form, exact
+from bcfl_opt import closed_form, exact, offers
 from bcfl_opt.certificate import TOLERANCE
 from bcfl_opt.drawing import (
     BLACK,
@@ -28,19 +30,24 @@ from bcfl_opt.drawing import (
     label,
     say,
 )
-from bcfl_opt.errors import InputError, choice, unknown_name
+from bcfl_opt.errors import InputError, choice, listing, unknown_name
 from bcfl_opt.game import Game
 from bcfl_opt.participation import response_bounds
 from bcfl_opt.population import Population
 from bcfl_opt.utilities import client_utility
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
+    from bcfl_opt.incentives import Audit
     from bcfl_opt.judging import CrossCheck
+    from bcfl_opt.menus import Menu
     from bcfl_opt.solution import Solution
 
 PRICES = ("training_price", "mining_price")
+#: Axes narrower than this, in inches, are a phone's.
+NARROW = 4.0
 
 
 def client_problem(game: Game, prices: pd.DataFrame, client: Hashable | None = None, ax: Axes | None = None) -> Axes:
@@ -175,7 +182,7 @@ def utilities(
     shape = (points, points)
     field = value.where(answer["recruited"]).to_numpy().reshape(shape)
     shades = ax.contourf(axis_t, axis_m, field, levels=16, cmap=SHADES)
-    what = label("client_utility") if side == "client" else "owner's utility from this client, without f [money]"
+    what = label("client_utility") if side == "client" else "owner's utility, without f [money]"
     ax.figure.colorbar(shades, ax=ax, label=what)
     caps = game.caps.iloc[k]
     for reward, cap, colour in (("training_reward", "training_cap", RED), ("mining_reward", "mining_cap", PURPLE)):
@@ -251,7 +258,10 @@ def distribution(solution: Solution, column: str = "client_utility", ax: Axes | 
 
 
 def cross_check(check: CrossCheck, ax: Axes | None = None) -> Axes:
-    """Do the solvers agree with the exact answers, and how far off are the closed forms? Relative gaps, logarithmic."""
+    """Do the solvers agree with the exact answers, and how far off are the closed forms? Relative gaps, logarithmic.
+
+    check : from :func:`bcfl_opt.cross_check`.
+    """
     ax = axes_or_new(ax, (8.0, 5.2))
     solves = check.solves.assign(name=check.solves["problem"] + ", " + check.solves["solver"])
     solves["gap"] = solves["relative_gap"].abs().where(solves["succeeded"])
@@ -269,7 +279,17 @@ def cross_check(check: CrossCheck, ax: Axes | None = None) -> Axes:
     ax.axvline(TOLERANCE, color=BLACK, linestyle="--", label=f"tolerance {TOLERANCE:g}")
     for colour, what in ((RED, "closed forms of the paper"), (BLUE, "solvers")):
         ax.plot([], [], "s", color=colour, label=what)
-    return finish(ax, "distance from the exact optimum, relative", "", "Closed forms and solvers", axis="x")
+    finish(ax, "distance from the exact optimum, relative", "", "Closed forms and solvers", axis="x")
+    if ax.get_window_extent().width / ax.figure.dpi < NARROW:  # beside the bars the names would leave no room for these
+        ax.tick_params(axis="y", direction="in", pad=-4, labelsize=5)
+        ax.set_axisbelow(False)
+        for bar in ax.patches:
+            bar.set_alpha(0.45)
+        for text in ax.get_yticklabels():
+            text.set_horizontalalignment("left")
+        ax.legend(fontsize=5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.1, frameon=False)
+        ax.set_title(ax.get_title(), fontsize=11, pad=12)
+    return ax
 
 
 def convergence(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -292,7 +312,198 @@ def convergence(solution: Solution, ax: Axes | None = None) -> Axes:
     return finish(ax, "iteration", "unscaled size", f"{solution.problem}{outcome}")
 
 
+def menu(design: Menu, ax: Axes | None = None) -> Axes:
+    """Who would take which contract? A menu in the plane of its two prices, a dot a contract.
+
+    Parameters
+    ----------
+    design : from :func:`bcfl_opt.design_menu`. ax : axes.
+
+    With a common deadline and at most seven contracts each line runs through the offers that are worth as much to a type as its
+    own contract: what lies above it the type would rather have, so no dot does. Contracts with deadlines of their own are not
+    comparable by price alone; then the deadlines stand beside the dots.
+    """
+    ax = axes_or_new(ax)
+    if not design.succeeded:
+        return say(ax, f"{design.problem}: {design.message}")
+    assert design.game is not None
+    contracts = design.contracts.drop_duplicates(["training_price", "mining_price", "deadline"])
+    p_t, p_m, own_deadline = (contracts[name].to_numpy() for name in (*PRICES, "deadline"))
+    styles = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
+    few, common = len(contracts) <= len(styles), np.ptp(own_deadline) == 0
+    axis_t, axis_m = (_around(prices) for prices in (p_t, p_m))
+    if few and common:
+        clients = offers.Clients.of(design.game.population.select(contracts.index), design.game.mining_cycles)
+        for k in range(len(contracts)):
+            worth = offers.answers(clients[k], axis_t[None, :], axis_m[:, None], own_deadline[k])
+            spare = worth.value - offers.answers(clients[k], p_t[k], p_m[k], own_deadline[k]).value
+            # Offers that a type cannot accept at all are below its own, however high one of the prices.
+            spare = np.where(worth.accepts, spare, -np.abs(spare).max())
+            ax.contour(axis_t, axis_m, spare, levels=[0.0], colors=[styles[k]], linewidths=1)
+    sizes = contracts["probability"] / contracts["probability"].max() * 120 + 30
+    for k, client in enumerate(contracts.index):
+        colour = styles[k] if few else BLUE
+        name = f"{client}{'' if common else f', {own_deadline[k]:.3g} min'}" if few else None
+        ax.scatter(p_t[k], p_m[k], s=sizes.iloc[k], color=colour, edgecolor="white", label=name, zorder=3)
+    ax.set_xlim(axis_t[0], axis_t[-1])
+    ax.set_ylim(axis_m[0], axis_m[-1])
+    many = f"{len(contracts)} contract{'' if len(contracts) == 1 else 's'}"
+    return finish(ax, label("training_price"), label("mining_price"), f"{design.problem}: {many}")
+
+
+def rents(design: Menu, ax: Axes | None = None) -> Axes:
+    """What is each type paid, and how much of that is for what it knows and the owner does not? Energy and rent by type.
+
+    design : from :func:`bcfl_opt.design_menu`. Energy is what the type would be paid, at least, if the owner knew it.
+    """
+    ax = axes_or_new(ax)
+    if not design.succeeded:
+        return say(ax, f"{design.problem}: {design.message}")
+    assert design.clients is not None
+    table = design.clients.loc[design.contracts.index].sort_values("energy_cost", kind="stable")
+    places = np.arange(len(table))
+    ax.bar(places, table["energy_cost"], width=0.8, color=BLUE, label="energy")
+    rent = np.maximum(table["client_utility"], 0.0)
+    ax.set_ylim(0, 1.25 * float((table["energy_cost"] + rent).max()))  # room for the legend
+    ax.bar(
+        places, rent, bottom=table["energy_cost"], width=0.8, color=ORANGE, hatch="//", edgecolor="white", label="rent"
+    )
+    if len(table) <= 15:
+        long = sum(len(str(i)) for i in table.index) > 40
+        ax.set_xticks(
+            places, [str(i) for i in table.index], rotation=45 if long else 0, ha="right" if long else "center"
+        )
+    else:
+        ax.set_xticks([])
+    return finish(ax, "type, by what its work costs it", "payment [money]", design.problem, axis="y")
+
+
+def audit(found: Audit, clients: Iterable[Hashable] | None = None, ax: Axes | None = None) -> Axes:
+    """What does a lie gain? Gain against report; by default of the six clients with the most to gain.
+
+    found : from :func:`bcfl_opt.audit`. clients : ids.
+    """
+    return found.plot(ax, clients)
+
+
+def sweep(
+    data: xr.Dataset,
+    quantity: str = "objective",
+    along: str | None = None,
+    lines: str | None = None,
+    *,
+    ax: Axes | None = None,
+    **at: Any,
+) -> Axes:
+    """How does one quantity change with a parameter? One line for each value of another.
+
+    Parameters
+    ----------
+    data : from :func:`bcfl_opt.sweep`. quantity : a variable of it, with numbers.
+    along : the dimension along the axis; by default the first of ``quantity`` that nothing else is said of.
+    lines : the dimension with a line for each value, of at most seven values; by default the next one, if there is one.
+    at : a value for every other dimension, ``client="phone-1"`` or the nearest of numbers, ``deadline=15``.
+
+    A cell that failed leaves a gap in its line; the title counts such cells.
+
+    Raises
+    ------
+    InputError : an unknown variable, dimension or value, a dimension of which nothing is said, or too many lines.
+    """
+    ax = axes_or_new(ax)
+    numeric = [str(name) for name in data.data_vars if np.issubdtype(data[name].dtype, np.number)]
+    if quantity not in numeric:
+        raise InputError(unknown_name("quantity", quantity, numeric))
+    array = data[quantity].astype(float)
+    for name, value in at.items():
+        choice("dimension", name, [str(dimension) for dimension in array.dims])
+        array = array.sel({name: _nearest(array[name].to_numpy(), name, value)})
+    free = [str(dimension) for dimension in array.dims]
+    for dimension in (along, lines):
+        if dimension is not None:
+            choice("dimension", dimension, free)
+    if along is not None and along == lines:
+        raise InputError(f"along and lines are both {along!r}; a dimension can be only one of them")
+    # Clients come last in line: a line for every client of a large population is no answer to anything.
+    rest = sorted((name for name in free if name not in (along, lines)), key=lambda name: name == "client")
+    along = along or (rest.pop(0) if rest else None)
+    lines = lines or (rest.pop(0) if rest and rest[0] != "client" else None)
+    if along is None:
+        raise InputError(f"{quantity} is a single number here: leave one dimension without a value")
+    if rest:
+        example = f"{rest[0]}={_first(array, rest[0])!r}"
+        raise InputError(f"{quantity} also has the dimension {listing(rest)}: give a value, for example {example}")
+    styles = list(
+        zip((BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK), ("-", "--", "-.", ":", "-", "--", "-."), strict=True)
+    )
+    if lines is not None and array.sizes[lines] > len(styles):
+        raise InputError(
+            f"{lines} has {array.sizes[lines]} values, and more than {len(styles)} lines cannot be told apart; pick one, for "
+            f"example {lines}={_first(array, lines)!r}, or pass data.sel({lines}=[...])"
+        )
+    array = array.transpose(along, *([] if lines is None else [lines]))
+    values = array.to_numpy().reshape(array.sizes[along], -1)
+    if not np.isfinite(values).any():
+        return say(ax, f"No cell has a finite {label(quantity).partition(' [')[0]}{_first_message(data)}")
+    places = array[along].to_numpy()
+    labelled = not np.issubdtype(places.dtype, np.number)
+    for k in range(values.shape[1]):
+        colour, style = styles[k]
+        value = None if lines is None else _short(array[lines].to_numpy()[k])
+        where = np.arange(len(places)) if labelled else places
+        ax.plot(where, values[:, k], style, marker="o", ms=4, color=colour, label=value)
+    if labelled:
+        ax.set_xticks(np.arange(len(places)), [str(i) for i in places], rotation=45, ha="right")
+    gone = int((~np.isfinite(values)).sum())
+    said = [
+        str(data.attrs.get("function", "sweep")),
+        *(f"{name.replace('_', ' ')} {_short(array[name].item())}" for name in at),
+    ]
+    said += [f"{gone} of {values.size} cells have no value"] if gone else []
+    finish(ax, label(along), label(quantity), "; ".join(said))
+    if lines is not None:
+        ax.legend(title=label(lines), title_fontsize=9, fontsize=9, framealpha=0.9)
+    return ax
+
+
 # ---------------------------------------------------------------------- what they share
+
+
+def _around(prices: np.ndarray, points: int = 241) -> np.ndarray:
+    """An axis that shows all of these prices with room around them."""
+    low, high = float(prices.min()), float(prices.max())
+    margin = max(0.35 * (high - low), 0.25 * high)
+    return np.linspace(max(low - margin, high * 1e-3), high + margin, points)
+
+
+def _nearest(values: np.ndarray, name: str, value: Any) -> Any:
+    """The value of a dimension that is meant: the same label, or the nearest number within the grid."""
+    if np.issubdtype(values.dtype, np.number) and isinstance(value, int | float | np.number):
+        nearest = values[np.abs(values - value).argmin()]
+        if not values.min() <= value <= values.max():
+            raise InputError(
+                f"{name}={value!r} is outside of the sweep, which goes from {values.min():g} to {values.max():g}"
+            )
+        return nearest
+    if value not in list(values):
+        raise InputError(unknown_name(name, str(value), [str(known) for known in values]))
+    return value
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _first(array: xr.DataArray, name: str) -> Any:
+    return array[name].to_numpy()[0].item() if array[name].dtype != object else array[name].to_numpy()[0]
+
+
+def _first_message(data: xr.Dataset) -> str:
+    """ ": " and what the first failed cell says, if any cell says anything."""
+    if "message" not in data:
+        return ""
+    said = [text for text in data["message"].to_numpy().ravel() if text]
+    return f": {said[0]}" if said else ""
 
 
 def _client(game: Game, client: Hashable | None, table: pd.DataFrame | None) -> tuple[int, Any]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from bcfl_opt import tables
 from bcfl_opt.errors import InputError, listing, shown
+from bcfl_opt.layout import laid_out
 from bcfl_opt.table_parts import refuse_what_memory_cannot_hold
 
 #: The paper's symbol for each column, accepted wherever the full name is.
@@ -95,7 +96,7 @@ class Population:
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> Population:
-        """Read ``.csv`` or ``.parquet``, as :mod:`bcfl_opt.tables` describes them.
+        """Read ``.csv`` or ``.parquet``, as :mod:`bcfl_opt.tables` describes them; ``path`` is the file.
 
         Raises
         ------
@@ -119,7 +120,12 @@ class Population:
 
         training_cycles ~ 10 x Gamma with the mean 1 and coefficient of variation 88.9 / 226.8 of FEMNIST's published
         samples per client; energy_coefficient ~ U(0.005, 0.02) (the paper's 0.01 in the middle, geometrically);
-        max_speed = inf, or ~ U(2, 4) with ``speed_limits``. Units: GHz and minutes.
+        max_speed = inf, or ~ U(2, 4) with ``speed_limits``. Units: GHz and minutes. ``n`` : clients; ``seed`` : a whole number or
+        a numpy Generator.
+
+        Raises
+        ------
+        InputError : n or seed is no such number.
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise InputError(f"n: a population needs a whole number of clients, at least 1, not {n!r}")
@@ -177,7 +183,7 @@ class Population:
         return self._arrays["max_speed"]
 
     def select(self, ids: Iterable[Hashable]) -> Population:
-        """The sub-population of these ids, in the order given."""
+        """The sub-population of these ids, in the order given. Raises InputError for an id that is not in it."""
         ids = list(ids)
         missing = [i for i in ids if i not in self._frame.index]
         if missing:
@@ -198,10 +204,11 @@ class Population:
         finite = self.max_speed[np.isfinite(self.max_speed)]
         limits = f"max_speed {span(finite)}" if finite.size else "no speed limits"
         count = f"{len(self)} client{'s' if len(self) > 1 else ''}"
-        return (
+        text = (
             f"Population of {count}: training_cycles {span(self.training_cycles)}, "
             f"energy_coefficient {span(self.energy_coefficient)}, {limits}"
         )
+        return laid_out([text])
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>{self._frame.to_html(max_rows=10)}"

@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 from bcfl_opt.certificate import TOLERANCE
+from bcfl_opt.distributions import versions
 from bcfl_opt.threads import linear_algebra
-
-#: Distributions whose version decides a number. cyipopt comes under one of two names.
-DISTRIBUTIONS = (
-    "bcfl_opt",
-    "numpy",
-    "pandas",
-    "scipy",
-    "pyomo",
-    "cvxpy",
-    "sparsediffpy",
-    "clarabel",
-    "casadi",
-    "cyipopt-wheels",
-    "cyipopt",
-)
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Installed versions by distribution, and Python's."""
-    return dict(_versions())
 
 
 def record(
@@ -59,7 +27,7 @@ def record(
     recomputed residuals were held against. attempts : filled in by the solve, one entry a run of the solver.
     """
     return {
-        "versions": {**_versions(), **libraries},
+        "versions": {**versions(), **libraries},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "linear_algebra": linear_algebra()},
         "threads": 1,
         "options": dict(options or {}),

@@ -78,7 +78,7 @@ class Screening:
         )
 
     def gains(self, contracts: Mapping[str, pd.Series]) -> pd.DataFrame:
-        """U(k, contract j) - U(k, contract k) for every pair, evaluated at these terms by type (rows k, columns j)."""
+        """U(k, contract j) - U(k, contract k) for every pair (rows k, columns j); contracts : term -> its values by type."""
         ids = list(self.types)
         menu = [
             python_types.SimpleNamespace(**{term: float(contracts[term].loc[j]) for term in self.contract}) for j in ids
@@ -101,6 +101,10 @@ class Screening:
         -------
         Solution: ``variables`` holds each term by type; its objective is the expected cost; the certificate's primal residual
         covers all pairs. Where no start leads to an answer, the last failure.
+
+        Raises
+        ------
+        InputError : starts is no whole number of at least 1.
         """
         if isinstance(starts, bool) or not isinstance(starts, int | np.integer) or starts < 1:
             raise InputError(f"starts: expected a whole number of at least 1, got {starts!r}")

@@ -17,6 +17,7 @@ from bcfl_opt import documents, interchange
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.errors import InputError, NoSolutionError
 from bcfl_opt.game import Game
+from bcfl_opt.layout import laid_out
 from bcfl_opt.population import id_text
 
 if TYPE_CHECKING:
@@ -390,7 +391,7 @@ class Solution:
                 line += f"; {id_text(self.clients.index, int(recruited.argmin()))}: {first['reason']}"
             lines.append(line)
         if self.certificate is not None:
-            lines.append(f"  certificate  {self.certificate!r}")
+            lines.append(f"  certificate  {self.certificate.text}")
         saved = self.provenance.get("iterations_saved")
         more = "" if saved is None else f" ({saved} saved by the warm start)"
         effort = [f"{self.iterations} iterations{more}"] if self.iterations is not None else []
@@ -400,7 +401,7 @@ class Solution:
             lines.append(f"  effort       {', '.join(effort)}")
         if "files" in self.provenance:
             lines.append(f"  read from    {self.provenance['files'][-1]['file']}; as recorded there, not checked again")
-        return "\n".join(lines)
+        return laid_out(lines)
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from bcfl_opt.distributions import versions
 from bcfl_opt.errors import InputError
 from bcfl_opt.executors import results
 from bcfl_opt.game import Game
 from bcfl_opt.memory import available_memory, size_text
 from bcfl_opt.progress import progress_bar
-from bcfl_opt.provenance import versions
 from bcfl_opt.sweeps.checkpoints import Checkpoints
 from bcfl_opt.sweeps.grid import Plan, plan
 from bcfl_opt.sweeps.records import to_dataset
@@ -88,7 +88,7 @@ def sweep(
     facts = {"function": planned.name, "units": "GHz and minutes, or any other consistent system"}
     facts["versions"] = json.dumps(versions())
     if game is not None:
-        facts["game"] = repr(game)
+        facts["game"] = " ".join(repr(game).split())
     tables: dict[int, pa.Table] = {}
     kept: Checkpoints | None = None
     if out is not None:

@@ -22,7 +22,7 @@ PAGES: dict[str, tuple[str, ...]] = {
     "Exact answers": ("best_response", "equilibrium"),
     "Solving": ("solve", "Solution", "Status", "Quality", "Certificate", "explain"),
     "Leaders and followers": ("solve_bilevel", "BilevelRecord"),
-    "Files": ("write_model",),
+    "Models as texts": ("show_model", "write_model"),
     "Judging": ("cross_check", "CrossCheck", "reevaluate", "Reevaluation", "closed_form", "paper"),
     "Incentives": ("audit", "Audit", "design_menu", "Menu", "Screening"),
     "Sweeps and large populations": ("sweep", "partitioned"),

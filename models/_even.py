@@ -73,9 +73,9 @@ def even_model(game: Game, context: Context, kept: np.ndarray, start: np.ndarray
     m.mining_budget = over_clients(m, pyo.Constraint, lambda i: psi / (mu[i] + psi) * y[i] <= r_m[i])
     m.training_price = over_clients(m, pyo.Expression, lambda i: y[i] / deadline)
     m.mining_price = over_clients(m, pyo.Expression, lambda i: y[i] / deadline)
-    m.energy_cost = over_clients(
-        m, pyo.Expression, lambda i: rho[i] * mu[i] ** 3 / t[i] ** 2 + rho[i] * psi**3 / s[i] ** 2
-    )
+    m.training_energy = over_clients(m, pyo.Expression, lambda i: rho[i] * mu[i] ** 3 / t[i] ** 2)
+    m.mining_energy = over_clients(m, pyo.Expression, lambda i: rho[i] * psi**3 / s[i] ** 2)
+    m.energy_cost = over_clients(m, pyo.Expression, lambda i: m.training_energy[i] + m.mining_energy[i])
     return m
 
 
@@ -105,6 +105,8 @@ def even_convex(game: Game, context: Context, kept: np.ndarray) -> ConvexModel:
             "mining_speed": mining.speed,
             "training_price": y / deadline,
             "mining_price": y / deadline,
+            "training_energy": training.energy,
+            "mining_energy": mining.energy,
             "energy_cost": training.energy + mining.energy,
         },
         objective=cp.Maximize(0),

@@ -96,6 +96,7 @@ def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
     m.mining_reward = over_clients(m, pyo.Expression, lambda i: 1 * b[i])
     m.training_energy = over_clients(m, pyo.Expression, lambda i: train[i] / t[i] ** k)
     m.mining_energy = over_clients(m, pyo.Expression, lambda i: mine[i] / s[i] ** k)
+    m.energy_cost = over_clients(m, pyo.Expression, lambda i: m.training_energy[i] + m.mining_energy[i])
     m.client_utility = over_clients(
         m, pyo.Expression, lambda i: a[i] + b[i] - m.training_energy[i] - m.mining_energy[i]
     )
@@ -128,6 +129,7 @@ def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
     m.mining_reward = over_clients(m, pyo.Expression, lambda i: p_m[i] * s[i])
     m.training_energy = over_clients(m, pyo.Expression, lambda i: m.training_reward[i] * 1)
     m.mining_energy = over_clients(m, pyo.Expression, lambda i: rho[i] * psi**3 / s[i] ** 2)
+    m.energy_cost = over_clients(m, pyo.Expression, lambda i: m.training_energy[i] + m.mining_energy[i])
     m.client_utility = over_clients(m, pyo.Expression, lambda i: m.mining_reward[i] - m.mining_energy[i])
 
     # Under (11) training earns exactly nothing, so (8) holds whatever the prices: the component is there, and empty.

@@ -96,6 +96,8 @@ def owner_model(
             "mining_price": b / s,
             "training_reward": a,
             "mining_reward": b,
+            "training_energy": training.energy,
+            "mining_energy": mining.energy,
             "energy_cost": training.energy + mining.energy,
             "client_utility": mining_profit if theorem else a + b - training.energy - mining.energy,
             "owner_cost": owner_cost,

@@ -22,8 +22,8 @@ there, which is the bound above. Only the paper's variables are in the way: in s
 holds, in times it is concave (theory 1.1), so Clarabel's answer is the global optimum.
 
 Expressions by client: training_time, mining_time, training_speed mu / t, mining_speed psi / s (convex),
-training_price, mining_price (constants), training_reward, mining_reward (affine), energy_cost (convex), client_utility
-(concave).
+training_price, mining_price (constants), training_reward, mining_reward (affine), training_energy, mining_energy and their sum
+energy_cost (convex), client_utility (concave).
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ def build(
             "mining_price": cp.Constant(p_m),
             "training_reward": training_reward,
             "mining_reward": mining_reward,
+            "training_energy": training.energy,
+            "mining_energy": mining.energy,
             "energy_cost": energy_cost,
             "client_utility": client_utility,
         },

@@ -25,7 +25,8 @@ mining_speed q_m >= 0, with t = mu / q_t and s = psi / q_m.
                 training_budget, mining_budget as above                                                 (7), (3)
 
 Expressions by client: training_time, mining_time, training_speed, mining_speed (whichever are not variables),
-training_reward, mining_reward, energy_cost, client_utility. Units: see :class:`bcfl_opt.Game`.
+training_reward, mining_reward, training_energy, mining_energy, energy_cost (their sum), client_utility. Units: see
+:class:`bcfl_opt.Game`.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
 
         m.training_speed = indexed(pyo.Expression, lambda i: mu[i] / t[i])
         m.mining_speed = indexed(pyo.Expression, lambda i: psi / s[i])
-        m.energy_cost = indexed(pyo.Expression, lambda i: train[i] / t[i] ** 2 + mine[i] / s[i] ** 2)
+        m.training_energy = indexed(pyo.Expression, lambda i: train[i] / t[i] ** 2)
+        m.mining_energy = indexed(pyo.Expression, lambda i: mine[i] / s[i] ** 2)
         m.training_rationality = indexed(
             pyo.Constraint, lambda i: t[i] >= least_t[i] if p_t[i] > 0 else p_t[i] * t[i] >= train[i] / t[i] ** 2
         )
@@ -126,7 +128,8 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
         m.training_time = indexed(pyo.Expression, lambda i: mu[i] / q_t[i])
         m.mining_time = indexed(pyo.Expression, lambda i: psi / q_m[i])
         t, s = m.training_time, m.mining_time
-        m.energy_cost = indexed(pyo.Expression, lambda i: rho[i] * mu[i] * q_t[i] ** 2 + rho[i] * psi * q_m[i] ** 2)
+        m.training_energy = indexed(pyo.Expression, lambda i: rho[i] * mu[i] * q_t[i] ** 2)
+        m.mining_energy = indexed(pyo.Expression, lambda i: rho[i] * psi * q_m[i] ** 2)
         m.training_rationality = indexed(
             pyo.Constraint, lambda i: mu[i] * p_t[i] / q_t[i] - rho[i] * mu[i] * q_t[i] ** 2 >= 0
         )
@@ -136,6 +139,7 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
         m.training_speed_limit = indexed(pyo.Constraint, lambda i: q_t[i] <= q[i], limited)
         m.mining_speed_limit = indexed(pyo.Constraint, lambda i: q_m[i] <= q[i], limited)
 
+    m.energy_cost = indexed(pyo.Expression, lambda i: m.training_energy[i] + m.mining_energy[i])
     m.training_reward = indexed(pyo.Expression, lambda i: p_t[i] * t[i])
     m.mining_reward = indexed(pyo.Expression, lambda i: p_m[i] * s[i])
     m.client_utility = indexed(pyo.Expression, lambda i: m.training_reward[i] + m.mining_reward[i] - m.energy_cost[i])

@@ -10,7 +10,7 @@ Variables by client i: training_time t, mining_time s, training_payment a = t p_
                 training_budget         a <= R_t                                                             (13)
                 mining_budget           b <= R_m                                                             (14)
                 training_speed_limit    t >= mu / q, mining_speed_limit  s >= psi / q    where q is finite
-    expressions training_price a / t, mining_price b / s
+    expressions training_price a / t, mining_price b / s, and those of Problem 1
 
 The client's optimality is dropped, and comes back at the optimum: there a and b are as small as (8) and (9) allow, which
 leaves the client a single feasible point. A change to the model can break that, so :func:`bcfl_opt.solve` solves every

@@ -24,7 +24,8 @@ its Block is the owner's. Unchanged, the answer is ``bo.equilibrium(game)`` (the
 set is a single point there; with ``reservation_utility`` and ``reward_caps`` it is the equilibrium with those keywords.
 
 Expressions by client: training_time, mining_time (also References of the same names), training_speed, mining_speed,
-training_reward, mining_reward, client_utility; ``owner_utility``. Units: see :class:`bcfl_opt.Game`.
+training_reward, mining_reward, training_energy, mining_energy, energy_cost (their sum), client_utility;
+``owner_utility``. Units: see :class:`bcfl_opt.Game`.
 """
 
 from __future__ import annotations
@@ -123,6 +124,9 @@ def _model(game: Game, rent: np.ndarray, reward_caps: bool, screen: bool) -> pyo
     m.mining_speed = over_clients(m, pyo.Expression, lambda i: psi / s[i])
     m.training_reward = over_clients(m, pyo.Expression, lambda i: m.client[i].training_reward)
     m.mining_reward = over_clients(m, pyo.Expression, lambda i: m.client[i].mining_reward)
+    m.training_energy = over_clients(m, pyo.Expression, lambda i: m.client[i].training_energy)
+    m.mining_energy = over_clients(m, pyo.Expression, lambda i: m.client[i].mining_energy)
+    m.energy_cost = over_clients(m, pyo.Expression, lambda i: m.training_energy[i] + m.mining_energy[i])
     m.client_utility = over_clients(m, pyo.Expression, lambda i: m.client[i].client_utility)
     if not reward_caps:
         m.training_budget = over_clients(m, pyo.Constraint, lambda i: m.training_reward[i] <= r_t[i])

@@ -57,7 +57,7 @@ PERFORMANCES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 
 
 def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
-    """The programme above as a Pyomo model; ``screen``: leave out clients that cannot even mine within cap and speed limit."""
+    """The programme of ``game`` in Pyomo; ``screen``: leave out clients that cannot even mine within cap and speed limit."""
     performance, _ = _performance(game)
     context, kept = _prepared(game, screen)
     mu, rho, q, r_t, r_m = data(
@@ -93,7 +93,7 @@ def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
 
 
 def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:
-    """The programme above as CVXPY objects by name."""
+    """The programme above as CVXPY objects by name; arguments as for :func:`build`."""
     _, performance = _performance(game)
     context, kept = _prepared(game, screen)
     people, psi, deadline, caps = game.population, game.mining_cycles, game.deadline, game.caps
@@ -135,7 +135,7 @@ def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:
 
 
 def response(game: Game, clients: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The clients' optimal times, at the data they would choose for the price per cycle in this table."""
+    """The optimal times t, s of ``clients`` (a table of answers), at the data they would choose for the price per cycle in it."""
     people, psi, deadline = game.population.select(clients.index), game.mining_cycles, game.deadline
     most = np.minimum(people.training_cycles, people.max_speed * deadline - psi)
     price = clients["training_price_per_cycle"].to_numpy()

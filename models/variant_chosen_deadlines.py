@@ -32,7 +32,7 @@ if __name__ != "bcfl_opt.models.variant_chosen_deadlines":
 
 
 def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
-    """The programme above as a Pyomo model; ``screen`` as in Problem 2: leave out clients that no prices recruit."""
+    """The programme of ``game`` as a Pyomo model; ``screen`` as in Problem 2: leave out clients that no prices recruit."""
     m = problem2_pyomo.build(game, screen=screen)
     t, s = m.training_time, m.mining_time
     m.client_deadline = over_clients(m, pyo.Expression, lambda i: t[i] + s[i])
@@ -43,7 +43,7 @@ def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
 
 
 def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:
-    """The programme above as CVXPY objects by name."""
+    """The programme above as CVXPY objects by name; arguments as for :func:`build`."""
     model = problem2_cvxpy.build(game, screen=screen)
     model.expressions["client_deadline"] = model.variables["training_time"] + model.variables["mining_time"]
     model.constraints["deadline"] = model.expressions["client_deadline"] <= game.deadline

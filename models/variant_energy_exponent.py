@@ -49,7 +49,6 @@ def build(game: Game, exponent: float, *, screen: bool = True) -> pyo.ConcreteMo
     r_t, r_m = data(game, game.population.ids.isin(list(m.clients)), "training_cap", "mining_cap")
     m.training_budget = over_clients(m, pyo.Constraint, lambda i: m.training_reward[i] <= r_t[i])
     m.mining_budget = over_clients(m, pyo.Constraint, lambda i: m.mining_reward[i] <= r_m[i])
-    m.energy_cost = over_clients(m, pyo.Expression, lambda i: m.training_energy[i] + m.mining_energy[i])
     m.bcfl = _context(m.bcfl, exponent)
     return m
 
@@ -66,7 +65,7 @@ def build_convex(game: Game, exponent: float, *, screen: bool = True) -> ConvexM
 
 
 def response(game: Game, exponent: float, clients: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The clients' optimal times at the prices in this table."""
+    """Optimal times t, s of the game's ``clients`` (a table of answers) at the prices in it, under the exponent k."""
     people = game.population.select(clients.index)
     mu, rho, q, psi, k = (
         people.training_cycles,

@@ -76,7 +76,7 @@ def build_convex(game: Game, bonus: Any, *, screen: bool = True) -> ConvexModel:
 
 
 def response(game: Game, clients: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The clients' optimal times at the prices in this table; the bonus does not depend on them."""
+    """Optimal times t, s of the game's ``clients`` (a table of answers) at its prices; the bonus does not depend on them."""
     people, psi, deadline = game.population.select(clients.index), game.mining_cycles, game.deadline
     mu, rho, q = people.training_cycles, people.energy_coefficient, people.max_speed
     difference = (clients["training_price"] - clients["mining_price"]).to_numpy()

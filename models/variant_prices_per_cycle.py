@@ -39,7 +39,7 @@ if __name__ != "bcfl_opt.models.variant_prices_per_cycle":
 
 
 def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
-    """The programme above as a Pyomo model; ``screen`` as in Problem 2: leave out clients that no prices recruit."""
+    """The programme of ``game`` as a Pyomo model; ``screen`` as in Problem 2: leave out clients that no prices recruit."""
     m = problem2_pyomo.build(game, screen=screen)
     mu = dict(zip(game.population.ids, game.population.training_cycles.tolist(), strict=True))
     a, b = m.training_payment, m.mining_payment
@@ -50,7 +50,7 @@ def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
 
 
 def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:
-    """The programme above as CVXPY objects by name."""
+    """The programme above as CVXPY objects by name; arguments as for :func:`build`."""
     model = problem2_cvxpy.build(game, screen=screen)
     kept = game.population.ids.isin(model.context.clients)
     model.expressions |= {
@@ -61,7 +61,7 @@ def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:
 
 
 def response(game: Game, clients: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The clients' optimal times at the prices per cycle in this table."""
+    """Optimal times t, s of the game's ``clients`` (a table of answers) at the prices per cycle in it."""
     people, psi, deadline = game.population.select(clients.index), game.mining_cycles, game.deadline
     mu, rho, q = people.training_cycles, people.energy_coefficient, people.max_speed
     r_t, r_m = (clients[f"{task}_price_per_cycle"].to_numpy() for task in ("training", "mining"))

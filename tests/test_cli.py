@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import re
@@ -69,6 +70,36 @@ def test_version_and_help() -> None:
         result = invoke(*arguments, "--help")
         assert result.exit_code == 0
         assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_help_of_every_command_fits_80_columns_and_the_documents_name_no_other() -> None:
+    commands = {command.name for command in app.registered_commands}
+    for name in commands:
+        assert max(map(len, invoke(name, "--help").stdout.splitlines())) <= 80, name
+    root = Path(__file__).resolve().parent.parent
+    for page in (root / "README.md", *(root / "docs").rglob("*.md")):
+        named = set(re.findall(r"bcfl-opt ([a-z][a-z-]+)", page.read_text(encoding="utf-8")))
+        assert named <= commands, page.name
+
+
+def completed(typed: str, position: int) -> list[str]:
+    """What bash would be offered for the word at this position."""
+    asked = {"_BCFL_OPT_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(position)}
+    return run(env={**os.environ, **asked}).stdout.split()
+
+
+def test_the_shell_completes_commands_options_and_choices(tmp_path: Path) -> None:
+    assert completed("bcfl-opt e", 1) == ["equilibrium"]
+    assert completed("bcfl-opt solve --la", 2) == ["--language"]
+    assert completed("bcfl-opt equilibrium --method ", 3) == ["exact", "bilevel"]
+    # The shell is recognised as the process that runs the command, so a shell it must be.
+    in_bash = functools.partial(subprocess.run, capture_output=True, text=True)
+    shown = in_bash(["bash", "-c", f"{COMMAND} --show-completion; exit $?"])
+    assert shown.returncode == 0 and "complete -o default" in shown.stdout
+    home = {**os.environ, "HOME": str(tmp_path)}
+    installed = in_bash(["bash", "-c", f"{COMMAND} --install-completion; exit $?"], env=home)
+    assert installed.returncode == 0 and "completion installed" in installed.stdout
+    assert "bcfl-opt.sh" in (tmp_path / ".bashrc").read_text()
 
 
 @pytest.mark.parametrize("problem", [1, 2, 3])
@@ -433,10 +464,14 @@ def on_a_terminal(*arguments: object, columns: int = 80, **environment: str) -> 
     return printed.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("arguments", [EXACT, ["cross-check"]], ids=["solve", "cross-check"])
+@pytest.mark.parametrize(
+    "arguments",
+    [EXACT, ["cross-check"], ["equilibrium"], ["audit"], ["menu", "--types", "2"]],
+    ids=lambda arguments: arguments[0],
+)
 def test_on_a_terminal_tables_fit_its_width(arguments: list[str], clients: Path) -> None:
     printed = on_a_terminal(*arguments, "--population", clients)
-    assert ESCAPE in printed
+    assert ESCAPE in printed or arguments[0] != "solve"
     text = re.sub(r"\x1b\[[0-9;]*m", "", printed)
     assert max(map(len, text.splitlines())) <= 80
 

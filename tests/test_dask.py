@@ -19,7 +19,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 import bcfl_opt as bo
-from bcfl_opt import executors, partitioned, provenance
+from bcfl_opt import distributions, executors, partitioned
 from bcfl_opt.errors import InputError
 from bcfl_opt.executors import WorkerLostError
 from bcfl_opt.models import problem1_pyomo
@@ -192,8 +192,8 @@ def test_a_scheduler_without_workers(game: bo.Game, monkeypatch: pytest.MonkeyPa
 
 
 def test_workers_with_other_versions(client: Client, game: bo.Game, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = provenance.versions()
-    monkeypatch.setattr(provenance, "_versions", lambda: {**here, "numpy": "1.0"})
+    here = distributions.versions()
+    monkeypatch.setattr(distributions, "_versions", lambda: {**here, "numpy": "1.0"})
     assert f"has numpy {here['numpy']}, unlike this process" in refused(game, client)
 
 

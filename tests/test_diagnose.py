@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cvxpy as cp
@@ -223,7 +224,7 @@ def test_a_conflict_in_a_cvxpy_problem(ask: str) -> None:
     assert explanation.conflict == ("constraint 0", "near", "y.upper")
     assert explanation.alone.to_dict() == pytest.approx({"constraint 0": 1.0, "near": 3.0}, rel=1e-5)
     assert explanation.relaxation.to_dict() == pytest.approx({"constraint 0": 1.0}, rel=1e-5)
-    assert "constraint 0 (x[0] + y >= 6), near (square(x[0]) <= 1), y.upper" in repr(explanation)
+    assert "constraint 0 (x[0] + y >= 6), near (square(x[0]) <= 1), y.upper" in " ".join(explanation.sentences)
     assert all((v.value == 0.5).all() for v in problem.variables())
 
 
@@ -351,3 +352,40 @@ def test_the_filter_finds_one_of_the_irreducible_sets(data: st.DataObject) -> No
 def test_what_cannot_be_explained_is_said() -> None:
     with pytest.raises(bo.InputError, match="not int"):
         bo.explain(3)
+
+
+# ---------------------------------------------------------------------- many of a kind
+
+
+def test_many_clients_are_counted_by_reason() -> None:
+    game = bo.Game(bo.Population.random(40, seed=1, speed_limits=True), deadline=2.0)
+    m = problem1_pyomo.build(game, game.prices(0.05, 0.05))
+    explanation = bo.explain(m)
+    assert len(explanation.clients) > 30
+    assert len(explanation.sentences) <= 6
+    (count,) = {
+        int(found) for found in re.findall(r"and (\d+) more clients: cannot meet the deadline", repr(explanation))
+    }
+    assert count == explanation.clients.str.startswith("cannot meet the deadline").sum() - 1
+    three = game.replace(population=game.population.select(game.population.ids[:3]))
+    few = bo.explain(problem1_pyomo.build(three, three.prices(0.05, 0.05)))
+    assert sum(sentence.startswith("client ") for sentence in few.sentences) == 3
+
+
+def test_a_conflict_of_many_constraints_is_told_by_family() -> None:
+    # Any nine of ten steps of 1 fit between 0 and 9.5, ten do not.
+    m = pyo.ConcreteModel()
+    m.k = pyo.RangeSet(0, 10)
+    m.x = pyo.Var(m.k, initialize=0.0)
+    m.start = pyo.Constraint(expr=m.x[0] >= 0)
+    m.step = pyo.Constraint(pyo.RangeSet(1, 10), rule=lambda m, k: m.x[k] >= m.x[k - 1] + 1)
+    m.end = pyo.Constraint(expr=m.x[10] <= 9.5)
+    m.goal = pyo.Objective(expr=sum(m.x[k] ** 2 for k in m.k))
+    explanation = bo.explain(m)
+    assert len(explanation.conflict) == 12
+    told = [sentence for sentence in explanation.sentences if sentence.startswith("these 12 cannot hold together")]
+    assert told == ["these 12 cannot hold together: start, step (10 of them, such as step[1]), end"]
+    gives = [sentence for sentence in explanation.sentences if sentence.startswith("if the others stand")]
+    assert (
+        gives[1] == "if the others stand, step (10 of them, such as step[1]) has to give way by 0.5" and len(gives) == 3
+    )

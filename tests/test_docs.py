@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import enum
+import importlib
+import inspect
 import os
+import pkgutil
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import bcfl_opt as bo
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -48,6 +54,55 @@ def test_every_public_name_is_on_a_page_and_documented(monkeypatch: pytest.Monke
     import reference
 
     assert reference.undocumented() == []
+
+
+def documented(value: object) -> str:
+    """All that a reader of this part's page is told: its docstring, those of its bases, and of the build it refers to."""
+    texts = [inspect.getdoc(value) or ""]
+    if inspect.isclass(value):
+        texts += [inspect.getdoc(base) or "" for base in value.__mro__[1:-1]]
+    return "\n".join(texts)
+
+
+def test_every_parameter_and_error_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every public function, method and class: each parameter by name, and that it raises where it does."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import reference
+
+    names = {name for names in reference.PAGES.values() for name in names}
+    values = {name: getattr(bo, name) for name in names} | {
+        f"models.{info.name}": importlib.import_module(f"bcfl_opt.models.{info.name}")
+        for info in pkgutil.iter_modules(importlib.import_module("bcfl_opt.models").__path__)
+        if not info.name.startswith("_")
+    }
+    missing = []
+    for name, value in values.items():
+        around = documented(value)
+        for inner, part in reference._parts(value):
+            if not callable(part) or (inspect.isclass(part) and issubclass(part, Exception | enum.Enum)):
+                continue
+            told = documented(part)
+            if "as for :func:`build`" in told:
+                told += documented(value.build)
+            for parameter in inspect.signature(part).parameters:
+                known = re.search(rf"\b{parameter}\b", told + around)
+                if parameter not in ("self", "cls") and not parameter.startswith("_") and not known:
+                    missing.append(f"{name}.{inner}: parameter {parameter}")
+            raises = inspect.isfunction(part) and re.search(r"raise \w+Error", inspect.getsource(part))
+            if raises and "Error" not in told + around:
+                missing.append(f"{name}.{inner}: what it raises")
+    assert missing == []
+
+
+def test_what_has_a_size_or_a_unit_says_so() -> None:
+    """Functions that take numbers of a game name units and shapes; those that state a theorem name their source."""
+    for name in ("best_response", "equilibrium", "audit", "design_menu", "Game", "Population"):
+        text = documented(getattr(bo, name))
+        assert re.search(r"\[money|\[time|money|GHz|Units", text), name
+    for name in ("theorem_3_1", "theorem_3_2", "theorem_4_1", "algorithm_1", "algorithm_2"):
+        assert re.search(r"Source:|Theorem|Algorithm", documented(getattr(bo.closed_form, name))), name
+    for name in ("audit", "design_menu"):
+        assert "Source:" in documented(getattr(bo, name)), name
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)

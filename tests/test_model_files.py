@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import pyomo.environ as pyo
 import pytest
 
 import bcfl_opt as bo
+import bcfl_opt.models
 from bcfl_opt import model_files
-from bcfl_opt.models import problem1_cvxpy, problem1_pyomo, problem2_pyomo, problem3_pyomo
+from bcfl_opt.models import problem1_cvxpy, problem1_pyomo, problem2_pyomo, problem3_pyomo, stackelberg_pyomo
 
 
 def game() -> bo.Game:
@@ -132,6 +135,50 @@ def test_signs_and_powers_read_as_they_are_meant(write: Any, expected: str, tmp_
     m.cost = pyo.Objective(expr=write(m.x, m.y))
     bo.write_model(m, tmp_path / "m.tex")
     assert formulas(tmp_path / "m.tex")["cost"] == expected
+
+
+def test_a_leader_s_programme_comes_before_its_followers(tmp_path: Path) -> None:
+    """Four objectives in one list would read as one problem with four of them."""
+    m = stackelberg_pyomo.build(game())
+    ids = list(m.clients)
+    m.client[ids[0]].nap = pyo.Constraint(expr=m.client[ids[0]].mining_time >= 4)
+    m.treat = pyo.Constraint(expr=m.training_price[ids[0]] >= 0.02)
+    text = bo.show_model(m).latex
+    own, *followers = text.split(r"\text{where the follower }")
+    assert own.count(r"\max\quad") == 1 and len(followers) == len(ids)
+    assert r"\texttt{treat}" in own and "nap" not in own and "deadline" not in own and r"training\_budget" in own
+    for name, follower in zip(ids, followers, strict=True):
+        assert f"client[{name}]}}}}\\text{{ solves}}" in follower and follower.count(r"\max\quad") == 1
+        assert f"client[{name}].deadline" in follower.replace("\\_", "_")
+    assert f"client[{ids[0]}].nap" in followers[0] and "nap" not in followers[1]
+    bo.write_model(m, tmp_path / "m.tex")
+    assert text in (tmp_path / "m.tex").read_text(encoding="utf-8")
+
+
+def test_every_model_of_the_package_can_be_shown_with_its_changes() -> None:
+    g = game()
+    arguments: dict[str, tuple[Any, ...]] = {
+        "problem1_pyomo": (g.prices(0.05, 0.06),),
+        "variant_energy_exponent": (2.5,),
+        "variant_fair_utilities": (30.0,),
+        "variant_participation_bonus": (0.01,),
+        "variant_shared_budget": (30.0,),
+    }
+    shown = 0
+    for info in pkgutil.iter_modules(bcfl_opt.models.__path__):
+        if info.name.startswith("_") or info.name.endswith("_cvxpy") or info.name == "screening_pyomo":
+            continue
+        m = importlib.import_module(f"bcfl_opt.models.{info.name}").build(g, *arguments.get(info.name, ()))
+        m.added = pyo.Constraint(m.clients, rule=lambda m, i: m.training_time[i] <= 14)
+        text = bo.show_model(m)
+        assert text.latex.count(r"\texttt{added[") == len(m.clients), info.name
+        assert text.latex.count("{") == text.latex.count("}"), info.name
+        math = text._repr_latex_()
+        assert (
+            math.startswith("$$") and r"\text{\texttt" not in math and r"\_" not in re.sub(r"\\mathit{.*?}", "", math)
+        )
+        shown += 1
+    assert shown >= 13
 
 
 @pytest.mark.parametrize("name", list(models()))

@@ -32,7 +32,10 @@ FILES = {
 
 #: From the ground up. A module imports from its own room and from rooms before it, and nothing goes round in a circle.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "words": ("errors", "wording", "memory", "quantities", "progress", "drawing", "fixed_cost", "_pyomo_registration"),
+    "words": (
+        *("errors", "wording", "memory", "quantities", "progress", "drawing", "fixed_cost", "distributions", "layout"),
+        "_pyomo_registration",
+    ),
     "files": ("files", "tables", "documents", "interchange", "table_parts"),
     "data": ("population", "shapley", "sample"),
     "game": ("game",),
@@ -239,10 +242,34 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    (code,) = readme_blocks("python")
+    blocks = readme_blocks("python")
+    code = "import matplotlib\nmatplotlib.use('Agg')\n" + "".join(blocks)  # one programme, as a reader would type it
     printed = run_python(code, tmp_path)
-    assert "solved, and the recomputed residuals hold" in printed
+    assert "the recomputed residuals" in printed
     assert "phone-" in printed
+    # The way from here to an own variant, its equilibrium and a picture is at most thirty lines, imports included.
+    own = blocks[-1].splitlines()
+    assert len([line for line in own if line.strip()]) + 2 <= 30
+    assert "solve_bilevel" in blocks[-1] and "payment_budget" in blocks[-1] and "plots." in blocks[-1]
+    assert (tmp_path / "times.png").stat().st_size > 5000
+    # Of a budget that only buys energy and rents, alpha-fairness without weights gives everybody the same rent (theory 5.8).
+    game = bcfl_opt.Game(bcfl_opt.Population.random(8, seed=1), deadline=15.0)
+    rent = (3.0 - bcfl_opt.equilibrium(game).clients["energy_cost"].sum()) / 8
+    assert f"{rent:.6f}" == "0.210593" and "0.210593" in blocks[-1]
+    assert printed.count(f"    {rent:.6f}") == 8
+
+
+def test_the_readme_shows_what_the_main_command_prints(tmp_path: Path) -> None:
+    printed = run_python(
+        "import sys; sys.argv = ['bcfl-opt', 'cross-check']; from bcfl_opt.cli import main; main()", tmp_path
+    )
+    (shown,) = readme_blocks("text")
+    assert set(shown.splitlines()) <= set(printed.splitlines())
+    (bound,) = re.findall(r"here at most (\S+), relative", README)
+    table = printed.partition("Every solver against the exact answer")[2].partition("The paper's closed forms")[0]
+    cells = [cell for line in table.splitlines() for cell in re.split(r"\s{2,}", line.strip())[-2:]]
+    gaps = [float(cell) for cell in cells if re.fullmatch(r"\d\S*", cell)]
+    assert len(gaps) == 24 and max(gaps) <= float(bound)
 
 
 def test_version_is_the_same_everywhere() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 matplotlib.use("Agg")  # before pyplot: no display is needed
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.contour import QuadContourSet
 
 import bcfl_opt as bo
 from bcfl_opt import plots
@@ -163,3 +168,164 @@ def test_without_matplotlib_one_sentence(monkeypatch: pytest.MonkeyPatch, game: 
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(bo.SolverMissingError, match=r"pip install 'bcfl_opt\[plots\]'"):
         plots.population(game)
+
+
+# ---------------------------------------------------------------------- menus and sweeps
+
+
+@pytest.fixture(scope="module")
+def types() -> bo.Game:
+    frame = pd.DataFrame({"client": ["light", "middling", "heavy"], "mu": [7.0, 10.0, 13.0], "rho": 0.01})
+    return bo.Game(bo.Population(frame), mining_cycles=5.0, deadline=15.0, mining_cap=5.0)
+
+
+@pytest.fixture(scope="module")
+def menu(types: bo.Game) -> bo.Menu:
+    return bo.design_menu(types, [0.5, 0.3, 0.2])
+
+
+def sides(ax: Axes, at: tuple[float, float]) -> list[bool]:
+    """For every line of indifference: does the point lie on it or on the cheaper side of it?"""
+    found = []
+    for contour in ax.collections:
+        if isinstance(contour, QuadContourSet):
+            line = contour.get_paths()[0].vertices
+            line = line[line[:, 0].argsort()]
+            found.append(bool(at[1] <= np.interp(at[0], line[:, 0], line[:, 1]) * 1.01))
+    return found
+
+
+def test_no_type_of_a_menu_has_a_better_contract_above_its_line(menu: bo.Menu) -> None:
+    ax = plots.menu(menu)
+    dots = [tuple(dot.get_offsets()[0]) for dot in ax.collections if isinstance(dot, PathCollection)]
+    assert dots == [tuple(row) for row in menu.contracts[["training_price", "mining_price"]].to_numpy()]
+    assert all(sides(ax, dot) == [True] * 3 for dot in dots)
+    # Both prices higher by a tenth: everybody would rather have it.
+    assert sides(ax, (dots[2][0] * 1.1, dots[2][1] * 1.1)) == [False] * 3
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"light", "middling", "heavy"}
+
+
+def test_a_menu_of_deadlines_names_them_and_many_contracts_have_no_lines(types: bo.Game) -> None:
+    chosen = bo.design_menu(types, deadlines="chosen")
+    texts = [text.get_text() for text in plots.menu(chosen).get_legend().get_texts()]
+    assert [text.partition(", ")[2] for text in texts] == [f"{T:.3g} min" for T in chosen.contracts["deadline"]]
+    eight = dataclasses.replace(chosen, contracts=pd.concat([chosen.contracts * f for f in (1, 1.01, 1.02)]))
+    assert plots.menu(eight).get_legend() is None
+
+
+def test_energy_and_rent_make_up_the_payment(menu: bo.Menu) -> None:
+    ax = plots.rents(menu)
+    tops = np.zeros(3)
+    for k, bar in enumerate(ax.patches):
+        tops[k % 3] += bar.get_height()
+    order = [text.get_text() for text in ax.get_xticklabels()]
+    assert order == ["light", "middling", "heavy"]  # at one deadline more work costs more
+    assert tops == pytest.approx(menu.contracts.loc[order, "payment"].to_numpy())
+    assert ax.get_ylim()[1] > tops.max()
+
+
+def test_a_menu_that_was_not_found_says_so(types: bo.Game) -> None:
+    late = bo.Game(bo.Population(types.population.frame.assign(max_speed=0.5)), mining_cycles=5.0, deadline=15.0)
+    nobody = bo.design_menu(late)
+    for draw in (plots.menu, plots.rents):
+        assert "no client can take part" in text_of(draw(nobody))
+
+
+@pytest.fixture(scope="module")
+def swept(types: bo.Game) -> xr.Dataset:
+    grid = {"deadline": [8.0, 15.0, 20.0], "mining_cycles": [1.0, 5.0]}
+    return bo.sweep(bo.equilibrium, grid, game=types, progress=False)
+
+
+def test_a_line_for_each_value_of_another_parameter(swept: xr.Dataset) -> None:
+    ax = plots.sweep(swept)
+    assert ax.get_xlabel() == "deadline T [min]" and ax.get_ylabel() == "objective"
+    assert ax.get_legend().get_title().get_text() == "mining cycles ψ [GHz·min]"
+    for line, cycles in zip(ax.lines, (1.0, 5.0), strict=True):
+        assert line.get_xdata().tolist() == [8.0, 15.0, 20.0]
+        assert line.get_ydata() == pytest.approx(swept["objective"].sel(mining_cycles=cycles).to_numpy())
+    (turned,) = plots.sweep(swept, along="mining_cycles", deadline=14.0).lines  # 15 is the nearest
+    assert turned.get_ydata() == pytest.approx(swept["objective"].sel(deadline=15.0).to_numpy())
+    by_client = plots.sweep(swept, "training_price", "client", "deadline", mining_cycles=5)
+    assert [text.get_text() for text in by_client.get_xticklabels()] == ["light", "middling", "heavy"]
+    assert by_client.get_title() == "equilibrium; mining cycles 5" and len(by_client.lines) == 3
+
+
+def test_cells_that_failed_leave_gaps_and_are_counted(types: bo.Game) -> None:
+    def only_short(game: bo.Game) -> float:
+        if game.deadline > 10:
+            raise bo.InputError("too long")
+        return game.deadline
+
+    grid = {"deadline": [8.0, 12.0]}
+    ax = plots.sweep(bo.sweep(only_short, grid, game=types, progress=False), "only_short")
+    assert "1 of 2 cells have no value" in ax.get_title()
+    assert np.isnan(ax.lines[0].get_ydata()).tolist() == [False, True]
+    nothing = bo.sweep(only_short, {"deadline": [12.0, 14.0]}, game=types, progress=False).assign(
+        only_short=("deadline", [np.nan, np.nan])
+    )
+    assert "No cell has a finite only short: too long" in text_of(plots.sweep(nothing, "only_short"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"quantity": "objectiv"}, "did you mean 'objective'"),
+        ({"quantity": "reason"}, "unknown quantity 'reason'"),
+        ({"along": "dead_line"}, "did you mean 'deadline'"),
+        ({"along": "deadline", "lines": "deadline"}, "along and lines are both 'deadline'"),
+        ({"deadline": 8, "mining_cycles": 5}, "is a single number here"),
+        ({"deadline": 30}, "outside of the sweep, which goes from 8 to 20"),
+        ({"client": "light"}, "unknown dimension 'client'"),
+        ({"quantity": "training_price", "client": "big"}, "unknown client 'big'"),
+        ({"quantity": "training_price"}, "give a value, for example client='light'"),
+    ],
+)
+def test_what_a_sweep_does_not_hold(swept: xr.Dataset, arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(bo.InputError, match=words):
+        plots.sweep(swept, **arguments)
+
+
+def test_more_lines_than_can_be_told_apart(types: bo.Game) -> None:
+    many = bo.sweep(bo.equilibrium, {"deadline": [14.0, 15.0], "mining_cycles": np.linspace(1, 2, 8)}, game=types)
+    with pytest.raises(bo.InputError, match="mining_cycles has 8 values"):
+        plots.sweep(many)
+
+
+def test_audits_are_drawn_client_by_client(types: bo.Game) -> None:
+    found = bo.audit(types)
+    ax = plots.audit(found, ["heavy"])
+    mine = found.table[found.table["client"] == "heavy"].sort_values("report")
+    assert ax.lines[0].get_ydata() == pytest.approx(mine["gain"].to_numpy())
+    assert ax.get_ylabel() == "gain [money]"
+
+
+def test_on_a_phone_names_stand_inside_and_titles_are_folded(check: bo.CrossCheck, types: bo.Game) -> None:
+    figure, ax = plt.subplots(figsize=(3.6, 3.0), layout="constrained")
+    plots.cross_check(check, ax)
+    plots.audit(bo.audit(types), ax=plt.subplots(figsize=(3.6, 3.0), layout="constrained")[1])
+    for axes in (ax, plt.gca()):
+        axes.figure.canvas.draw()
+        title = axes.title.get_window_extent()
+        assert axes.figure.bbox.x0 <= title.x0 and title.x1 <= axes.figure.bbox.x1
+    assert ax.bbox.width > 0.7 * figure.bbox.width
+    assert all(text.get_window_extent().x0 >= ax.bbox.x0 for text in ax.get_yticklabels())
+
+
+def test_labels_on_a_phone_do_not_run_into_each_other(menu: bo.Menu, swept: xr.Dataset, game: bo.Game) -> None:
+    drawn = {
+        "menu": lambda ax: plots.menu(menu, ax),
+        "rents": lambda ax: plots.rents(menu, ax),
+        "sweep": lambda ax: plots.sweep(swept, ax=ax),
+        "client_problem": lambda ax: plots.client_problem(game, game.prices(0.05, 0.05), ax=ax),
+        "response_curves": lambda ax: plots.response_curves(game, ax=ax),
+        "utilities": lambda ax: plots.utilities(game, points=9, ax=ax),
+        "population": lambda ax: plots.population(game, ax=ax),
+    }
+    for name, draw in drawn.items():
+        figure, ax = plt.subplots(figsize=(3.6, 3.0), layout="constrained")
+        draw(ax)
+        figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in ax.get_xticklabels() if text.get_text() and text.get_visible()]
+        inside = [box for box in boxes if ax.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= ax.bbox.x1 + 1]
+        assert all(a.x1 <= b.x0 for a, b in itertools.pairwise(sorted(inside, key=lambda box: box.x0))), name

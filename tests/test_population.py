@@ -444,7 +444,7 @@ def test_random_needs_a_usable_seed(seed: Any) -> None:
 
 
 def test_populations_describe_themselves() -> None:
-    assert repr(Population(table(q=[1.0, INF, 3.0]))) == (
+    assert " ".join(repr(Population(table(q=[1.0, INF, 3.0]))).split()) == (
         "Population of 3 clients: training_cycles 1 to 3, energy_coefficient 0.01 to 0.03, max_speed 1 to 3"
     )
     assert "1 client:" in repr(Population(table()).select(["a"]))

@@ -22,7 +22,9 @@ from bcfl_opt.context import ConvexModel
 from bcfl_opt.models import problem1_cvxpy, problem2_cvxpy, problem3_cvxpy
 
 TIMES_AND_REWARDS = ["training_time", "mining_time", "training_reward", "mining_reward"]
-CLIENT = {*TIMES_AND_REWARDS, "training_speed", "mining_speed", "training_price", "mining_price", "energy_cost"}
+CLIENT = {*TIMES_AND_REWARDS, "training_speed", "mining_speed", "training_price", "mining_price"} | {
+    *("training_energy", "mining_energy", "energy_cost"),
+}
 CLIENT |= {"client_utility"}
 RATIONAL = {"training_rationality", "mining_rationality", "deadline"}
 LIMITS = {"training_speed_limit", "mining_speed_limit"}
@@ -350,8 +352,14 @@ def test_expressions_have_the_values_of_the_clients_table() -> None:
         solution = bo.solve(c)
         assert solution.succeeded and solution.clients is not None, solution
         size = solution.clients["training_reward"].max()
+        people, times = game.population, solution.clients[["training_time", "mining_time"]].to_numpy().T
+        cubes = people.energy_coefficient * np.stack([people.training_cycles, np.full(6, game.mining_cycles)]) ** 3
+        parts = dict(zip(("training_energy", "mining_energy"), cubes / times**2, strict=True))
         for name in CLIENT:
-            values, column = c.expressions[name].value, solution.clients[name]
+            values, column = (
+                c.expressions[name].value,
+                solution.clients[name] if name in solution.clients else parts[name],
+            )
             np.testing.assert_allclose(
                 values, column, rtol=1e-9, atol=1e-9 * size, err_msg=f"{solution.problem} {name}"
             )

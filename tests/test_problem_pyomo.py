@@ -14,7 +14,7 @@ import pytest
 from fuzz_agreement import Client, clients_of, recruitment, response, split, utility
 
 import bcfl_opt as bo
-from bcfl_opt.models import problem1_pyomo, problem2_pyomo, problem3_pyomo
+from bcfl_opt.models import problem1_pyomo, problem2_pyomo, problem3_pyomo, stackelberg_pyomo
 
 OWNERS = (problem2_pyomo, problem3_pyomo)
 FORMS = ("time", "speed")
@@ -43,6 +43,7 @@ def names(m: pyo.ConcreteModel, kind: type) -> set[str]:
 PROBLEM_1 = {"training_rationality", "mining_rationality", "deadline", "training_speed_limit", "mining_speed_limit"}
 BUDGETS = {"training_budget", "mining_budget"}
 TIMES, SPEEDS = {"training_time", "mining_time"}, {"training_speed", "mining_speed"}
+WORTH = {"training_reward", "mining_reward", "training_energy", "mining_energy", "energy_cost", "client_utility"}
 PRICES, PAYMENTS = {"training_price", "mining_price"}, {"training_payment", "mining_payment"}
 
 
@@ -55,7 +56,7 @@ def test_problem_1_has_the_names_of_the_architecture(
     variables, rest = (TIMES, SPEEDS) if form == "time" else (SPEEDS, TIMES)
     assert names(m, pyo.Var) == variables
     assert names(m, pyo.Constraint) == PROBLEM_1 | (BUDGETS if reward_caps else set())
-    assert names(m, pyo.Expression) == rest | {"training_reward", "mining_reward", "energy_cost", "client_utility"}
+    assert names(m, pyo.Expression) == rest | WORTH
     assert names(m, pyo.Objective) == {"utility"}
     assert list(m.clients) == ["a", "b", "c"]
     assert list(m.training_speed_limit) == ["a", "c"]
@@ -70,7 +71,7 @@ def test_the_owners_problems_have_the_names_of_the_architecture(
     m = problem.build(game, response=reply, budgets=budgets)
     assert names(m, pyo.Var) == (PRICES if reply == "theorem" else TIMES | PAYMENTS)
     both = names(m, pyo.Var) | names(m, pyo.Expression)
-    assert both >= TIMES | SPEEDS | PRICES | {"training_reward", "mining_reward", "client_utility", "owner_utility"}
+    assert both >= TIMES | SPEEDS | PRICES | WORTH | {"owner_utility"}
     extra = {"individual_rationality", "incentive_compatibility"} if problem is problem3_pyomo else set()
     assert names(m, pyo.Constraint) == PROBLEM_1 | BUDGETS | extra
     assert names(m, pyo.Objective) == {"utility"}
@@ -89,6 +90,23 @@ def test_expressions_have_the_papers_values(game: bo.Game, prices: pd.DataFrame,
         assert pyo.value(m.mining_reward[name]) == pytest.approx(p_m * s)
         assert pyo.value(m.energy_cost[name]) == pytest.approx(c.rho * c.mu**3 / t**2 + c.rho * c.psi**3 / s**2)
         assert pyo.value(m.client_utility[name]) == pytest.approx(utility(c, p_t, p_m, t, s))
+
+
+@pytest.mark.parametrize(
+    ("problem", "options"),
+    [
+        *((problem, {"response": reply}) for problem in OWNERS for reply in ("optimal", "theorem")),
+        (stackelberg_pyomo, {}),
+    ],
+)
+def test_energy_has_the_same_names_in_the_owners_models(game: bo.Game, problem: Any, options: dict[str, str]) -> None:
+    m = problem.build(game, **options)
+    for name, c in clients_of(game):
+        t, s = pyo.value(m.training_time[name]), pyo.value(m.mining_time[name])
+        assert pyo.value(m.training_energy[name]) == pytest.approx(c.rho * c.mu**3 / t**2)
+        assert pyo.value(m.mining_energy[name]) == pytest.approx(c.rho * c.psi**3 / s**2)
+        assert pyo.value(m.energy_cost[name]) == pytest.approx(c.rho * c.mu**3 / t**2 + c.rho * c.psi**3 / s**2)
+    m.frugal = pyo.Constraint(expr=sum(m.energy_cost[i] for i in m.clients) <= 1e3)  # it can be used as it stands
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bcfl_opt as bo
-from bcfl_opt import progress, provenance, sweeping
+from bcfl_opt import distributions, progress, sweeping
 from bcfl_opt.errors import BcflOptError, InputError
 from bcfl_opt.executors import WorkerLostError
 from bcfl_opt.models import problem1_cvxpy, problem1_pyomo, problem2_pyomo
@@ -498,7 +498,7 @@ def test_another_sweep_is_not_mixed_in(small: bo.Game, tmp_path: Path) -> None:
 
 def test_other_versions_compute_anew(small: bo.Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bo.sweep(bo.equilibrium, {"deadline": DEADLINES}, game=small, out=tmp_path / "sweep")
-    monkeypatch.setattr(sweeping, "versions", lambda: {**provenance.versions(), "numpy": "1.0"})
+    monkeypatch.setattr(sweeping, "versions", lambda: {**distributions.versions(), "numpy": "1.0"})
     with pytest.raises(InputError, match=r'its versions numpy is "2.*", here "1.0"'):
         bo.sweep(bo.equilibrium, {"deadline": DEADLINES}, game=small, out=tmp_path / "sweep")
 

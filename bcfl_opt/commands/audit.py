@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 import io
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,38 +13,19 @@ if TYPE_CHECKING:
     from bcfl_opt.commands.settings import Settings
 
 
-class Mechanism(enum.StrEnum):
-    """Whose prices are audited."""
-
-    THEOREM_4_1 = "theorem_4_1"
-    THEOREM_3_2 = "theorem_3_2"
-    EQUILIBRIUM = "equilibrium"
-
-
-class Responses(enum.StrEnum):
-    """How clients answer prices."""
-
-    OPTIMAL = "optimal"
-    THEOREM = "theorem"
-
-
-class Shares(enum.StrEnum):
-    """Whether a report moves the reward caps, too."""
-
-    FIXED = "fixed"
-    REPORTED = "reported"
-
-
 @with_game
 def audit(
     run: Settings,
-    mechanism: Annotated[Mechanism, typer.Option(help="Whose prices.")] = Mechanism.THEOREM_4_1,
+    mechanism: Annotated[
+        Literal["theorem_4_1", "theorem_3_2", "equilibrium"], typer.Option(help="Whose prices.")
+    ] = "theorem_4_1",
     responses: Annotated[
-        Responses, typer.Option(help="How clients answer prices: at their best, or by Theorem 3.1.")
-    ] = Responses.OPTIMAL,
+        Literal["optimal", "theorem"], typer.Option(help="How clients answer prices: at their best, or by Theorem 3.1.")
+    ] = "optimal",
     shares: Annotated[
-        Shares, typer.Option(help="Reward caps stay those of the truth, or follow the reports by their Shapley values.")
-    ] = Shares.FIXED,
+        Literal["fixed", "reported"],
+        typer.Option(help="Reward caps stay those of the truth, or follow the reports by their Shapley values."),
+    ] = "fixed",
     out: OutDirectory = None,
     force: Force = False,
     json: Json = False,
@@ -55,10 +35,10 @@ def audit(
     from bcfl_opt.commands.terminal import Terminal, number, printable, yes_no
     from bcfl_opt.incentives import audit
 
-    found = audit(run.game, mechanism.value, responses=responses.value, shares=shares.value)
+    found = audit(run.game, mechanism, responses=responses, shares=shares)
     content = {
         "parameters": run.parameters,
-        "asked": {"mechanism": mechanism.value, "responses": responses.value, "shares": shares.value},
+        "asked": {"mechanism": mechanism, "responses": responses, "shares": shares},
         "incentive_compatible": found.incentive_compatible,
         "literally_compatible": found.literally_compatible,
         "individually_rational": found.individually_rational,

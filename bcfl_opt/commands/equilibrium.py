@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,27 +13,15 @@ if TYPE_CHECKING:
     from bcfl_opt.commands.settings import Settings
 
 
-class Method(enum.StrEnum):
-    """Who finds the equilibrium: the formulas, or the solver for a leader with followers."""
-
-    EXACT = "exact"
-    BILEVEL = "bilevel"
-
-
-class Deadlines(enum.StrEnum):
-    """Whose deadline the clients keep: the game's, or each its own, which the owner chooses too."""
-
-    COMMON = "common"
-    CHOSEN = "chosen"
-
-
 @with_game
 def equilibrium(
     run: Settings,
-    method: Annotated[Method, typer.Option(help="The formulas, or IPOPT for leader and followers.")] = Method.EXACT,
+    method: Annotated[
+        Literal["exact", "bilevel"], typer.Option(help="The formulas, or IPOPT for leader and followers.")
+    ] = "exact",
     deadlines: Annotated[
-        Deadlines, typer.Option(help="Whether the owner chooses each client's deadline as well.")
-    ] = Deadlines.COMMON,
+        Literal["common", "chosen"], typer.Option(help="Whether the owner chooses each client's deadline as well.")
+    ] = "common",
     payment_budget: Annotated[
         float | None, typer.Option(metavar="NUMBER", help="Largest sum of all rewards. Left out: the caps alone.")
     ] = None,
@@ -53,8 +40,8 @@ def equilibrium(
     from bcfl_opt.equilibria import equilibrium as exact_equilibrium
 
     changes: dict[str, Any] = {"reservation_utility": reservation_utility, "reward_caps": reward_caps}
-    if method is Method.BILEVEL:
-        if deadlines is Deadlines.CHOSEN or payment_budget is not None:
+    if method == "bilevel":
+        if deadlines == "chosen" or payment_budget is not None:
             raise InputError(
                 "--method bilevel knows one deadline for all and no --payment-budget; use --method exact, or a model of "
                 "your own with bo.solve_bilevel"
@@ -64,8 +51,8 @@ def equilibrium(
 
         solution = solve_bilevel(stackelberg_pyomo.build(run.game, **changes))
     else:
-        solution = exact_equilibrium(run.game, deadlines=deadlines.value, payment_budget=payment_budget, **changes)
-    asked = {"method": method.value, "deadlines": deadlines.value, "payment_budget": payment_budget, **changes}
+        solution = exact_equilibrium(run.game, deadlines=deadlines, payment_budget=payment_budget, **changes)
+    asked = {"method": method, "deadlines": deadlines, "payment_budget": payment_budget, **changes}
     content = {"document": "solution", "parameters": run.parameters, "asked": asked, **solution.content}
     document = export.document("equilibrium", content)
     tables = {"clients": solution.clients, "population": run.game.population.frame}

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from bcfl_opt import documents
-from bcfl_opt.documents import SCHEMA_VERSION, plain, versions
+from bcfl_opt.distributions import versions
+from bcfl_opt.documents import SCHEMA_VERSION, plain
 from bcfl_opt.errors import InputError
 from bcfl_opt.files import check_folder, new_files
 from bcfl_opt.tables import safe_cells, write_csv

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,21 +15,6 @@ if TYPE_CHECKING:
 
 #: Types that clients are put into where there are more and nothing is said.
 USUAL_TYPES = 5
-
-
-class Deadlines(enum.StrEnum):
-    """Whose deadline a contract has: the game's, or one of its own."""
-
-    COMMON = "common"
-    CHOSEN = "chosen"
-
-
-class Route(enum.StrEnum):
-    """How the menu is searched for."""
-
-    BOTH = "both"
-    REDUCED = "reduced"
-    DUALITY = "duality"
 
 
 @with_game
@@ -48,12 +32,14 @@ def menu(
         str | None, typer.Option(metavar="COLUMN", help="Column of the population with the clients' probabilities.")
     ] = None,
     deadlines: Annotated[
-        Deadlines, typer.Option(help="One deadline for all contracts, or one of its own for each.")
-    ] = Deadlines.COMMON,
+        Literal["common", "chosen"], typer.Option(help="One deadline for all contracts, or one of its own for each.")
+    ] = "common",
     reward_caps: Annotated[
         bool, typer.Option("--reward-caps", help="Rewards under a type's own contract respect its caps.")
     ] = False,
-    route: Annotated[Route, typer.Option(help="How to search; both: IPOPT only where it is needed.")] = Route.BOTH,
+    route: Annotated[
+        Literal["both", "reduced", "duality"], typer.Option(help="How to search; both: IPOPT only where it is needed.")
+    ] = "both",
     starts: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="Starts of the search.")] = 8,
     seed: Annotated[int, typer.Option(min=0, metavar="NUMBER", help="Of the random starts.")] = 0,
     time_limit: Annotated[
@@ -76,9 +62,9 @@ def menu(
         run.game,
         None if weights is None else frame[weights],
         types=types,
-        deadlines=deadlines.value,
+        deadlines=deadlines,
         reward_caps=reward_caps,
-        route=route.value,
+        route=route,
         search_starts=starts,
         seed=seed,
         time_limit=time_limit,
@@ -86,9 +72,9 @@ def menu(
     asked = {
         "types": types,
         "weights": weights,
-        "deadlines": deadlines.value,
+        "deadlines": deadlines,
         "reward_caps": reward_caps,
-        "route": route.value,
+        "route": route,
         "starts": starts,
         "seed": seed,
     }

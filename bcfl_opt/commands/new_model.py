@@ -23,8 +23,19 @@ from __future__ import annotations
 
 '''
 
-BODY = {
-    Language.PYOMO: '''import bcfl_opt as bo
+TAIL = """
+
+if __name__ == "__main__":
+    game = bo.Game(bo.Population.sample(), mining_cycles=5.0, deadline=15.0)
+    solution = bo.solve(build(game{price_call}))
+    print(solution)
+    print(solution.clients)
+    if not solution.succeeded:
+        print(bo.explain(solution))
+"""
+
+BODY: dict[Language, str] = {
+    "pyomo": '''import bcfl_opt as bo
 import pyomo.environ as pyo
 from bcfl_opt.models import problem{problem}_pyomo
 
@@ -40,18 +51,8 @@ def build(game: bo.Game{price_parameter}) -> pyo.ConcreteModel:
     # Take a constraint out: m.{droppable}.deactivate()
     # A constraint over all clients: m.budget = pyo.Constraint(expr=sum(m.training_reward[i] for i in m.clients) <= 40)
     # Another objective: m.utility.set_value(...)
-    return m
-
-
-if __name__ == "__main__":
-    game = bo.Game(bo.Population.sample(), mining_cycles=5.0, deadline=15.0)
-    solution = bo.solve(build(game{price_call}))
-    print(solution)
-    print(solution.clients)
-    if not solution.succeeded:
-        print(bo.explain(solution))
-''',
-    Language.CVXPY: '''import bcfl_opt as bo
+    return m''',
+    "cvxpy": '''import bcfl_opt as bo
 import cvxpy as cp
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.models import problem{problem}_cvxpy
@@ -68,24 +69,14 @@ def build(game: bo.Game{price_parameter}) -> ConvexModel:
     # A constraint over all clients: c.constraints["budget"] = cp.sum(c.expressions["training_reward"]) <= 40
     # Another objective: c.objective = cp.Maximize(...)
     assert c.objective.is_dcp(), "write the objective as a concave expression, or solve with solver='ipopt'"
-    return c
-
-
-if __name__ == "__main__":
-    game = bo.Game(bo.Population.sample(), mining_cycles=5.0, deadline=15.0)
-    solution = bo.solve(build(game{price_call}))
-    print(solution)
-    print(solution.clients)
-    if not solution.succeeded:
-        print(bo.explain(solution))
-''',
+    return c''',
 }
 
 
 def new_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The file will be NAME.py in this directory.")],
     problem: Annotated[int, typer.Option(min=1, max=3, metavar="1|2|3", help="What it is a variant of.")] = 2,
-    language: Annotated[Language, typer.Option(help="Modelling language.")] = Language.PYOMO,
+    language: Annotated[Language, typer.Option(help="Modelling language.")] = "pyomo",
 ) -> None:
     """Write NAME.py, a commented variant of a problem that runs as it is and is meant to be changed."""
     name = name.removesuffix(".py")
@@ -105,8 +96,8 @@ def new_model(
 
 def _text(name: str, problem: int, language: Language) -> str:
     first = problem == 1
-    text = HEAD + BODY[language]
-    if language is Language.CVXPY:  # cp is only for what the user adds
+    text = HEAD + BODY[language] + TAIL
+    if language == "cvxpy":  # cp is only for what the user adds
         text = text.replace("import cvxpy as cp\n", "import cvxpy as cp  # noqa: F401 (for your own constraints)\n")
     return text.format(
         problem=problem,

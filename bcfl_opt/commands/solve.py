@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,19 +23,10 @@ if TYPE_CHECKING:
     from bcfl_opt.solution import Solution
 
 
-class Language(enum.StrEnum):
-    """Modelling language of ``solve``."""
-
-    PYOMO = "pyomo"
-    CVXPY = "cvxpy"
-
-
-class Solver(enum.StrEnum):
-    """Who answers ``solve``: a solver, or the exact formulas."""
-
-    IPOPT = "ipopt"
-    CLARABEL = "clarabel"
-    EXACT = "exact"
+#: The modelling languages.
+Language = Literal["pyomo", "cvxpy"]
+#: Who answers: a solver, or the exact formulas.
+Solver = Literal["ipopt", "clarabel", "exact"]
 
 
 @with_game
@@ -76,9 +66,9 @@ def solve(
     language, solver = _route(language, solver)
     solution = _solve(run, problem, language, solver, options, time_limit)
 
-    asked = {"problem": problem, "solver": solver.value, **options}
-    if solver is not Solver.EXACT:
-        asked["language"] = language.value
+    asked = {"problem": problem, "solver": solver, **options}
+    if solver != "exact":
+        asked["language"] = language
     content = {"document": "solution", "parameters": run.parameters, "asked": asked, **solution.content}
     document = export.document("solve", content)
     tables = {"clients": solution.clients, "population": run.game.population.frame}
@@ -114,10 +104,10 @@ def _build_options(problem: int, options: Mapping[str, Any], *, prices_given: bo
 def _route(language: Language | None, solver: Solver | None) -> tuple[Language, Solver]:
     """Language and solver, each the other's own where it is left out."""
     if language is None:
-        language = Language.CVXPY if solver is Solver.CLARABEL else Language.PYOMO
+        language = "cvxpy" if solver == "clarabel" else "pyomo"
     if solver is None:
-        solver = Solver.CLARABEL if language is Language.CVXPY else Solver.IPOPT
-    if language is Language.PYOMO and solver is Solver.CLARABEL:
+        solver = "clarabel" if language == "cvxpy" else "ipopt"
+    if language == "pyomo" and solver == "clarabel":
         raise InputError("Clarabel solves CVXPY models: --language cvxpy --solver clarabel")
     return language, solver
 
@@ -139,7 +129,7 @@ def _solve(
         raise InputError(f"--time-limit {time_limit:g}: must be greater than 0")
     if problem == 1 and run.prices is None:
         raise InputError("--problem 1 needs prices: --training-price and --mining-price, or the same keys in --config")
-    if solver is Solver.EXACT:
+    if solver == "exact":
         answered = {"response": "optimal", "budgets": "at_most"}
         if any(options.get(name, only) != only for name, only in answered.items()):
             raise InputError(
@@ -148,8 +138,8 @@ def _solve(
         if problem == 1:
             return best_response(run.game, run.prices, reward_caps=options.get("reward_caps", False))
         return equilibrium(run.game)
-    if language is Language.CVXPY and options.get("form") == "speed":
+    if language == "cvxpy" and options.get("form") == "speed":
         raise InputError("--form speed is not convex, so there is no CVXPY model of it; use --language pyomo")
     module = importlib.import_module(f"bcfl_opt.models.problem{problem}_{language}")
     given = (run.game, run.prices) if problem == 1 else (run.game,)
-    return solve(module.build(*given, **options), solver=solver.value, time_limit=time_limit)
+    return solve(module.build(*given, **options), solver=solver, time_limit=time_limit)

@@ -51,7 +51,8 @@ class Setting:
 
     clients : N. training_cycles : mu where it is not swept. mining_cycles : psi where it is not swept.
     points : grid points of a swept range. draws : random strategies of each client in Figure 2. seed : of these draws.
-    random_times : "feasible" (anywhere in Problem 1's feasible set) or "on the deadline" (t + s = T).
+    energy_coefficient, deadline, cost_weight, reward_budget, mining_cap, target, performance : of the game, as in
+        :class:`bcfl_opt.Game`. random_times : "feasible" (anywhere in Problem 1's feasible set) or "on the deadline" (t + s = T).
     """
 
     clients: int = 50

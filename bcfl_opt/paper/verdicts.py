@@ -211,9 +211,6 @@ def _both(judges: Iterable[Callable[[pd.DataFrame], Finding]]) -> Callable[[pd.D
     return judge
 
 
-_BY_TRAINING_PRICE = {"swept": "training_price"}
-_BY_MINING_PRICE = {"swept": "mining_price"}
-
 CLAIMS = (
     Claim(
         2,
@@ -257,38 +254,29 @@ CLAIMS = (
             )
         ),
     ),
-    Claim(
-        4,
-        "a higher p_t stimulates clients to provide more computing power",
-        _trend("training_price", "training_speed", "rises", **_BY_TRAINING_PRICE),
+    *(
+        Claim(4, text, _trend(price, column, expected, swept=price))
+        for price, text, column, expected in (
+            (
+                "training_price",
+                "a higher p_t stimulates clients to provide more computing power",
+                "training_speed",
+                "rises",
+            ),
+            ("training_price", "which reduces the time cost", "round_time", "falls"),
+            ("training_price", "so the MO utility will be improved", "owner_utility", "rises"),
+            (
+                "training_price",
+                "the revenue of clients does not grow significantly with p_t",
+                "client_utility",
+                "hardly changes",
+            ),
+            ("mining_price", "when p_m increases, the utility of clients is improved", "client_utility", "rises"),
+            ("mining_price", "when p_m increases, the utility of the MO is improved", "owner_utility", "rises"),
+            ("mining_price", "with the increase of p_m clients devote more q_m", "mining_speed", "rises"),
+            ("mining_price", "and the MO can reduce the time cost", "round_time", "falls"),
+        )
     ),
-    Claim(4, "which reduces the time cost", _trend("training_price", "round_time", "falls", **_BY_TRAINING_PRICE)),
-    Claim(
-        4,
-        "so the MO utility will be improved",
-        _trend("training_price", "owner_utility", "rises", **_BY_TRAINING_PRICE),
-    ),
-    Claim(
-        4,
-        "the revenue of clients does not grow significantly with p_t",
-        _trend("training_price", "client_utility", "hardly changes", **_BY_TRAINING_PRICE),
-    ),
-    Claim(
-        4,
-        "when p_m increases, the utility of clients is improved",
-        _trend("mining_price", "client_utility", "rises", **_BY_MINING_PRICE),
-    ),
-    Claim(
-        4,
-        "when p_m increases, the utility of the MO is improved",
-        _trend("mining_price", "owner_utility", "rises", **_BY_MINING_PRICE),
-    ),
-    Claim(
-        4,
-        "with the increase of p_m clients devote more q_m",
-        _trend("mining_price", "mining_speed", "rises", **_BY_MINING_PRICE),
-    ),
-    Claim(4, "and the MO can reduce the time cost", _trend("mining_price", "round_time", "falls", **_BY_MINING_PRICE)),
     *(
         Claim(5, f"{text} ({reading})", _trend("training_cycles", column, expected, population=population))
         for population, reading in (("equal", "equal clients"), ("spread", "one population over the range"))
@@ -299,14 +287,11 @@ CLAIMS = (
             ("mu does not affect q_m a lot", "mining_speed", "hardly changes"),
         )
     ),
-    Claim(
-        6,
-        "q_t has a positive relationship with p_t",
-        _trend("training_price", "training_speed", "rises", **_BY_TRAINING_PRICE),
-    ),
-    Claim(
-        6,
-        "q_m decreases with the increase of p_t",
-        _trend("training_price", "mining_speed", "falls", **_BY_TRAINING_PRICE),
+    *(
+        Claim(6, text, _trend("training_price", column, expected, swept="training_price"))
+        for text, column, expected in (
+            ("q_t has a positive relationship with p_t", "training_speed", "rises"),
+            ("q_m decreases with the increase of p_t", "mining_speed", "falls"),
+        )
     ),
 )

@@ -12,6 +12,7 @@ import numpy as np
 
 from bcfl_opt.certificate import Certificate
 from bcfl_opt.errors import NoSolutionError
+from bcfl_opt.layout import laid_out
 from bcfl_opt.solution import Quality, Solution, Status
 
 #: Clients that take no part, and chunks without an answer, that a result names.
@@ -140,7 +141,7 @@ class PartitionedSolution:
             line_ += f"; {client!r}: {reason}"
         lines.append(line_)
         if self.certificate is not None:
-            lines.append(f"  certificate  {self.certificate!r}")
+            lines.append(f"  certificate  {self.certificate.text}")
         if self.out is not None:
             lines.append(f"  table        {self.out}")
-        return "\n".join([*lines, f"  effort       {self.seconds:.3g} s"])
+        return laid_out([*lines, f"  effort       {self.seconds:.3g} s"])

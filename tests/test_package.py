@@ -34,7 +34,7 @@ FILES = {
 ROOMS: dict[str, tuple[str, ...]] = {
     "words": ("errors", "wording", "memory", "quantities", "progress", "drawing", "fixed_cost", "_pyomo_registration"),
     "files": ("files", "tables", "documents", "interchange", "table_parts"),
-    "data": ("population", "shapley", "sample"),
+    "data": ("population", "shapley_grids", "shapley", "sample"),
     "game": ("game",),
     "notions": (
         "split",

@@ -31,6 +31,7 @@ METHODS = ("auto", "symmetry", "closed form", "enumeration", "dynamic programmin
 ENUMERATION_BITS = 22  # at most 2^22 coalitions are enumerated: about 0.2 GB and half a second
 ENUMERATION_CLIENTS = 1000  # above, binomial coefficients leave the range of floats
 GRID_WORK = 3e9  # "auto" takes dynamic programming up to this much work: some ten seconds
+GRID_WORK_ASKED = 3e10  # and by name it may take some minutes
 GRID_CELLS = 5e7  # and no table grows beyond this: 8 bytes each
 SAMPLING_WORK = 2e8  # default of clients x samples x sizes visited: a few seconds
 EPSILON = float(np.finfo(np.float64).eps)
@@ -134,8 +135,8 @@ def shapley_values(
         "enumeration" : all coalitions, equal clients counted together; up to 2^22 of them (22 clients,
         or more with equal mu) and N = 1000.
         "dynamic programming" over (size, sum) : mu on a common grid, such as whole numbers or decimals;
-        "auto" takes it up to 8e9 updates of cells (2,000 clients on 0, 1, .., 20), by name it works up to
-        5e7 cells (some 5,000 such clients, in minutes). Without such a grid it enumerates.
+        "auto" takes it where it needs some ten seconds at most (a hundred thousand clients on 0, 1, .., 20; 20,000 on
+        0, 1, .., 100), by name where it needs minutes. Without such a grid it enumerates.
         "sampling" : random permutations; a standard error for every client.
     samples : number of permutations, at least 4, rounded up to even; ignored by exact methods. By default
         N x samples x log2(N) is near 2e8, within 32 and 65,536 samples.
@@ -157,7 +158,7 @@ def shapley_values(
     game = _split(cycles, goal)
     one_sided = bool(game.points[-1] <= 0.0)
     grid = Grid.of(game.points, game.counts, game.magnitude) if method in ("auto", "dynamic programming") else None
-    if grid is not None and grid.cells > GRID_CELLS:
+    if grid is not None and (grid.cells > GRID_CELLS or grid.work > GRID_WORK_ASKED):
         grid = None
     if game.spread == 0.0:
         method = "symmetry"

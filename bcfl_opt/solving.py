@@ -167,6 +167,7 @@ def _solve_pyomo(
         engine=engine,
     )
     begin = time.perf_counter()
+    worst = answer.failures[0] if answer.failures else answer
     solved, partly = answer.status is Status.SOLVED, answer.status is Status.PARTLY_SOLVED
     solution = Solution(
         problem=name,
@@ -186,7 +187,7 @@ def _solve_pyomo(
         _multipliers=answer.raw_multipliers() if solved else {},
         _warm_start=answer,
         _model=model,
-        _direction=direction(answer.program, answer.x) if answer.status is Status.UNBOUNDED else {},
+        _direction=direction(worst.program, worst.x) if answer.status is Status.UNBOUNDED else {},
         _part=_solved_part(answer if partly else answer.part),
     )
     if context is not None:

@@ -206,7 +206,9 @@ def test_the_owners_problem_keeps_the_clients_that_confirm_their_times() -> None
     assert solution.certificate is not None and solution.certificate.follower_gap is not None
     others = solution.clients.index[solution.clients["recruited"]]
     assert len(others) == len(m.clients) - 1 and bad not in others
-    np.testing.assert_allclose(solution.clients.loc[others, NUMBERS], whole.clients.loc[others, NUMBERS], rtol=1e-9)
+    np.testing.assert_allclose(
+        solution.clients.loc[others, NUMBERS], whole.clients.loc[others, NUMBERS], rtol=1e-9, atol=1e-12
+    )
 
 
 # ---------------------------------------------------------------------- models without clients

@@ -1,9 +1,9 @@
 """What if a programme falls apart, and some of its parts have no answer? The others are solved without them.
 
 Parts are what no constraint and no term of the objective connects; in a game, a client is one part. They are solved
-together, which is fastest while all goes well. Where that fails, the parts that the failure points at (bounds that
-cross, terms without a value, violated rows, variables that ran away) are put aside, and the rest is solved again; those
-put aside are proven infeasible together, by one elastic programme, or are solved by halves down to one part.
+together, which is fastest while all goes well. Parts that have no room within their bounds, and where that fails those
+that the failure points at (terms without a value, violated rows, an objective that ran away), are put aside, and the rest
+is solved; those put aside are proven infeasible together, by one elastic programme, or are solved by halves down to one part.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import numpy as np
 from pyomo.common.gc_manager import PauseGC
 from pyomo.core.base.block import BlockData
 
+from bcfl_opt import ipopt
 from bcfl_opt.certificate import FEASIBLE, TOLERANCE
 from bcfl_opt.context import Context
 from bcfl_opt.nlp.conflict import Elastic
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.nonlinear import Answer, certified, solve_program
-from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
+from bcfl_opt.nlp.presolve import Multipliers, presolve
 from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.subprogram import part_numbers, restricted
 from bcfl_opt.solution import Quality, Status
@@ -130,10 +131,12 @@ class _Course:
 
     def answer(self) -> Answer:
         """Solve all there is."""
-        first = self._solved(self._whole, slice(0, 1))
-        if self._final(first):
-            return first
-        self._whole = dataclasses.replace(self._whole, labels=_labels(self._whole.program))
+        read, first = self._whole.program, None
+        if not _cramped(read).any():
+            first = self._solved(self._whole, slice(0, 1))
+            if self._final(first):
+                return first
+        self._whole = dataclasses.replace(self._whole, labels=_labels(read))
         self._settle(self._whole, first)
         if not self._failures and len(self._answers) == 1:
             answer = self._answers[0][1]
@@ -141,7 +144,7 @@ class _Course:
             answer = self._failures[0][1]
         else:
             answer = self._joined()
-        if len(self._runs) == 1:
+        if len(self._runs) <= 1:
             return answer
         timing: dict[str, float] = {}
         for run in self._runs:
@@ -151,7 +154,7 @@ class _Course:
         return dataclasses.replace(
             answer,
             timing=timing,
-            provenance={**first.provenance, "attempts": tried, "parts": len(self._whole.parts)},
+            provenance={**self._runs[0].provenance, "attempts": tried, "parts": len(self._whole.parts)},
             iterations=sum(iterations) if iterations else None,
             log="".join(run.log for run in self._runs),
         )
@@ -162,6 +165,12 @@ class _Course:
         """Solve the parts together, and where that fails find those that are to blame. answer : of the first attempt."""
         if len(chunk.parts) == 1:
             self._keep(chunk, self._solved(chunk))
+            return
+        if answer is None and (bad := _cramped(chunk.program)).any():
+            blamed = np.unique(chunk.labels[bad])
+            if len(blamed) < len(chunk.parts):
+                self._settle(chunk.of(np.setdiff1d(chunk.parts, blamed)))
+            self._examine(chunk.of(blamed))
             return
         answer = answer or self._solved(chunk, slice(0, 1))
         if self._final(answer):
@@ -219,21 +228,31 @@ class _Course:
         (self._answers if answer.status is Status.SOLVED else self._failures).append((chunk, answer))
 
     def _fail(self, chunk: _Chunk, status: Status, detail: str) -> None:
-        start, provenance = chunk.program.start(), self._runs[0].provenance
-        nothing = Answer(chunk.program, status, Quality.NONE, detail, None, start, None, None, "", {}, provenance)
-        self._failures.append((chunk, nothing))
+        self._failures.append((chunk, self._without_a_run(chunk.program, status, detail)))
+
+    def _without_a_run(self, read: Program, status: Status, detail: str) -> Answer:
+        known = ipopt.provenance(
+            self._settings["options"],
+            time_limit=self._time_limit,
+            warm_start=self._settings.get("warm_start") is not None,
+            engine=self._settings.get("engine", "cyipopt"),
+        )
+        return Answer(read, status, Quality.NONE, detail, None, read.start(), None, None, "", {}, known)
 
     # ------------------------------------------------------------------ what came of it
 
     def _joined(self) -> Answer:
         """One answer for the whole, with a certificate for all that is solved."""
-        read, first = self._whole.program, self._runs[0]
+        read = self._whole.program
         failures = [answer for _, answer in sorted(self._failures, key=_order)]
         if not failures:
             return self._filled(self._whole)
         worst = failures[0]
-        none = dataclasses.replace(first, status=worst.status, quality=Quality.NONE, failures=tuple(failures))
-        none = dataclasses.replace(none, detail=worst.detail + _besides(len(failures), len(self._answers)))
+        detail = worst.detail + _besides(len(failures), len(self._answers))
+        none = self._without_a_run(read, worst.status, detail)
+        if self._runs and self._runs[0].program is read:
+            none = dataclasses.replace(self._runs[0], status=worst.status, quality=Quality.NONE, detail=detail)
+        none = dataclasses.replace(none, failures=tuple(failures))
         if not self._answers or worst.status in WISHED or _nobody_is_left(read, failures):
             return none
         kept = self._whole.of(np.concatenate([chunk.parts for chunk, _ in self._answers]))
@@ -292,19 +311,16 @@ def _order(failure: tuple[_Chunk, Answer]) -> tuple[int, int]:
     """What the user asked for comes first, then what settles most; then in the model's order."""
     chunk, answer = failure
     rank = -1 if answer.status in WISHED else TELLING.index(answer.status)
-    return rank, int(chunk.columns[0]) if len(chunk.columns) else int(chunk.rows[0])
+    return rank, int(chunk.rows[0]) if len(chunk.rows) else int(chunk.columns[0])
 
 
 # ---------------------------------------------------------------------- who is to blame
 
 
 def _blamed(chunk: _Chunk, answer: Answer) -> np.ndarray:
-    """Parts that a failed solve points at: those that have no room for a plain reason, else those that went wrong in it."""
+    """Parts that a failed solve points at: without a value where it ended, running away, or out of bounds."""
     read, x = chunk.program, answer.x
     n = len(read.variables)
-    bad = _cramped(read, presolve(read))
-    if bad.any():
-        return np.unique(chunk.labels[bad])
     with np.errstate(all="ignore"):
         bad = _without_value(read, x)
         if answer.status is Status.UNBOUNDED:
@@ -332,9 +348,9 @@ def _worth(chunk: _Chunk, x: np.ndarray) -> np.ndarray:
     return total
 
 
-def _cramped(read: Program, reduced: Presolved) -> np.ndarray:
+def _cramped(read: Program) -> np.ndarray:
     """By column, then row: surely without room? Bounds cross, or a linear row cannot be met within them."""
-    functions, n = read.functions, len(read.variables)
+    functions, n, reduced = read.functions, len(read.variables), presolve(read)
     bad = np.zeros(n + len(read.constraints), dtype=bool)
     bad[reduced.broken_columns] = True
     bad[n + reduced.broken_rows] = True

@@ -267,12 +267,15 @@ def _attempts(
     """Options and scalings to try, in order.
 
     A model of unknown units is left to IPOPT's own scaling. In a game's own units, IPOPT's tolerances, which are absolute,
-    are set to mean a millionth of what counts as small; a high barrier pays where the model is not convex.
+    are set to mean a millionth of what counts as small; a high barrier pays where the model is not convex, and solving each
+    barrier problem less tightly before the barrier is lowered where it is.
     """
     if not isinstance(small, np.ndarray):
         return general(reduced, x)
     own_units = tight(float(small.min(initial=1.0)), finest)
-    own = [Attempt(own_units), Attempt({**tight(1e-3 * float(small.min(initial=1.0)), finest), "mu_init": 1e-2})]
+    lax = {"barrier_tol_factor": 100.0} if convex else {}
+    smaller = tight(1e-3 * float(small.min(initial=1.0)), finest)
+    own = [Attempt({**own_units, **lax}), Attempt({**smaller, "mu_init": 1e-2})]
     relaxed = [Attempt({**own_units, **RELAXED, **options}) for options in ({}, ADAPTIVE)]
     return [*(own if convex else own[::-1]), *relaxed]
 

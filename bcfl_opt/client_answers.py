@@ -34,10 +34,12 @@ def with_clients(
     context: Context,
     values: Mapping[str, np.ndarray] | None,
     dropped: Mapping[str, list[Any]],
+    lost: Mapping[Any, str] | None = None,
 ) -> Solution:
     """Add the table of all the game's clients, and let the clients confirm their times where the model dropped that.
 
     values : CLIENT_VALUES of the model's clients; None if there are none. dropped : see :func:`follower_gap`.
+    lost : reason by id of the model's clients that have no answer although others have.
     """
     game, ids = context.game, context.game.population.ids
     inside = ids.isin(context.clients) if len(context.clients) != len(ids) else np.ones(len(ids), dtype=bool)
@@ -52,11 +54,16 @@ def with_clients(
     recruited = inside if values is not None else np.zeros(len(ids), dtype=bool)
     if values is None:
         reason[inside] = f"no answer: {solution.message}"
+    if lost:
+        without = ids.isin(lost)
+        recruited = recruited & ~without
+        reason[without] = [f"no answer: {lost[i]}" for i in ids[without]]
     clients = clients_table(game, **columns, recruited=recruited, reason=reason)
     for column, source in context.columns.items():
         clients[column] = 0.0 if column in MONEY else np.nan
         if values is not None:
             clients.loc[inside, column] = values[source]
+        clients.loc[inside & ~recruited, column] = 0.0 if column in MONEY else np.nan
     solution = dataclasses.replace(solution, game=game, clients=clients)
     if values is None or not context.follower_optimal or solution.certificate is None:
         return solution
@@ -91,4 +98,5 @@ def confirmed(
         detail=detail,
         certificate=certificate,
         clients=clients,
+        _part=None,
     )

@@ -89,6 +89,10 @@ def explain(subject: BlockData | ConvexModel | cp.Problem | Solution) -> Explana
     solved = solution is not None and solution.status is Status.SOLVED
     if model is not None and not solved and (context is None or len(context.clients)):
         found = _of_cvxpy(model, solution) if _is_cvxpy(model) else _of_pyomo(model, solution)
+    if solution is not None and solution.status is Status.PARTLY_SOLVED and solution.clients is not None:
+        told = solution.clients.loc[~solution.clients["recruited"], "reason"]
+        told = told.str.replace("^no answer: ", "has no answer: ", regex=True)
+        clients = pd.Series({**told.to_dict(), **clients.to_dict()}, dtype=object, name="reason")
     sentences = [] if solution is None else [solution.message]
     sentences += _of_clients(clients)
     sentences += [*found.rules, *found.undefined, *_told(found.conflict, found.trouble), *_runs_away(found.direction)]
@@ -172,7 +176,11 @@ def _of_pyomo(model: BlockData, solution: Solution | None) -> _Findings:
     if solution is not None and solution.status is Status.UNBOUNDED:
         return _Findings(direction=_flat(solution._direction))
     answer = None if solution is None else solution._warm_start
-    read = program(model)
+    if answer is not None and answer.failures:
+        answer = answer.failures[0]  # the parts that are solved have nothing to explain
+        if answer.status is Status.UNBOUNDED:
+            return _Findings(direction=_flat(direction(answer.program, answer.x)))
+    read = program(model) if answer is None else answer.program
     undefined = tuple(undefined_terms(read, read.start() if answer is None else answer.x))
     conflict = find_conflict(read)
     if solution is not None or undefined or conflict.members:

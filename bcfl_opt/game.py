@@ -223,13 +223,15 @@ class Game:
 
     def _by_client(self, name: str, values: Any) -> np.ndarray:
         ids = self.population.ids
-        if isinstance(values, pd.Series):
+        if isinstance(values, pd.Series) and not values.index.equals(ids):
             if values.index.has_duplicates:
                 raise InputError(f"{name}: client {listing(values.index[values.index.duplicated()])} appears twice")
             absent = ids.difference(values.index, sort=False)
             if len(absent):
                 raise InputError(f"{name}: no value for client {listing(absent)}")
             values = values.reindex(ids)
+        if isinstance(values, pd.Series) and isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf":
+            values = values.to_numpy()  # nothing but numbers: no cell needs a look
         cells = list(values) if isinstance(values, list | tuple | pd.Series) else []
         for k, cell in enumerate(cells[: len(ids)]):
             if isinstance(cell, str | bool | np.bool_):  # numpy would take them for numbers

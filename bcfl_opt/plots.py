@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from bcfl_opt.incentives import Audit
     from bcfl_opt.judging import CrossCheck
-    from bcfl_opt.menus import Menu
+    from bcfl_opt.menu_record import Menu
     from bcfl_opt.solution import Solution
 
 PRICES = ("training_price", "mining_price")

@@ -171,7 +171,7 @@ class BcflIpopt(SolverBase):
     def solve(self, model: BlockData, **keywords: Any) -> Results:
         """Solve ``model``; keywords are those of Pyomo's solver configuration."""
         require("casadi", "cyipopt")
-        from bcfl_opt.nlp.nonlinear import solve_program
+        from bcfl_opt.nlp.decomposition import solve_by_parts
 
         begin = time.perf_counter()
         results = Results()
@@ -182,7 +182,7 @@ class BcflIpopt(SolverBase):
         previous = self._previous if config.warm_start else None
         context = getattr(model, "bcfl", None)  # a model of this package knows what is small in it
         try:
-            answer = solve_program(
+            answer = solve_by_parts(
                 model,
                 options=config.solver_options.value(),
                 warm_start=previous,
@@ -203,12 +203,14 @@ class BcflIpopt(SolverBase):
         results.extra_info.certificate = {} if answer.certificate is None else answer.certificate.residuals
         results.extra_info.provenance = answer.provenance
         results.extra_info.history = answer.history
-        results.termination_condition = _CONDITIONS[answer.status]
+        # A model with a part that has no answer has none: what ails the part ails the whole.
+        status = answer.failures[0].status if answer.failures else answer.status
+        results.termination_condition = _CONDITIONS[status]
         if not answer.program.variables:
             _without_variables(results, answer)
         elif answer.status is Status.SOLVED:
             results.solution_status = SolutionStatus.optimal
-        elif answer.status is Status.INFEASIBLE or answer.certificate is None:
+        elif answer.status in (Status.INFEASIBLE, Status.PARTLY_SOLVED) or answer.certificate is None:
             results.solution_status = SolutionStatus.noSolution
         elif answer.certificate.primal <= TOLERANCE:
             results.solution_status = SolutionStatus.feasible

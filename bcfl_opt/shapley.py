@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bcfl_opt.errors import InputError, choice
+from bcfl_opt.shapley_grids import Grid
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -29,8 +30,9 @@ METHODS = ("auto", "symmetry", "closed form", "enumeration", "dynamic programmin
 
 ENUMERATION_BITS = 22  # at most 2^22 coalitions are enumerated: about 0.2 GB and half a second
 ENUMERATION_CLIENTS = 1000  # above, binomial coefficients leave the range of floats
-TABLE_WORK = 8e9  # "auto" takes dynamic programming up to this many updates of cells: some eight seconds
-TABLE_CELLS = 5e7  # and no table grows beyond this: 16 bytes each
+GRID_WORK = 3e9  # "auto" takes dynamic programming up to this much work: some ten seconds
+GRID_WORK_ASKED = 3e10  # and by name it may take some minutes
+GRID_CELLS = 5e7  # and no table grows beyond this: 8 bytes each
 SAMPLING_WORK = 2e8  # default of clients x samples x sizes visited: a few seconds
 EPSILON = float(np.finfo(np.float64).eps)
 NOISE = 64.0 * EPSILON  # bounds the rounding of exact values, relative to max mu - min mu
@@ -87,15 +89,6 @@ class _Split(NamedTuple):
     inverse: IntArray  # client -> position of its point
 
 
-class _Grid(NamedTuple):
-    """points = points[0] + step * offsets; a table holds sums within ``radius`` of the mean."""
-
-    step: float
-    offsets: IntArray
-    radius: int
-    work: float  # updates of cells
-
-
 def characteristic(training_cycles: ArrayLike, target: float, members: ArrayLike) -> float:
     """Worth of one coalition.
 
@@ -142,8 +135,8 @@ def shapley_values(
         "enumeration" : all coalitions, equal clients counted together; up to 2^22 of them (22 clients,
         or more with equal mu) and N = 1000.
         "dynamic programming" over (size, sum) : mu on a common grid, such as whole numbers or decimals;
-        "auto" takes it up to 8e9 updates of cells (2,000 clients on 0, 1, .., 20), by name it works up to
-        5e7 cells (some 5,000 such clients, in minutes). Without such a grid it enumerates.
+        "auto" takes it where it needs some ten seconds at most (a hundred thousand clients on 0, 1, .., 20; 20,000 on
+        0, 1, .., 100), by name where it needs minutes. Without such a grid it enumerates.
         "sampling" : random permutations; a standard error for every client.
     samples : number of permutations, at least 4, rounded up to even; ignored by exact methods. By default
         N x samples x log2(N) is near 2e8, within 32 and 65,536 samples.
@@ -164,7 +157,9 @@ def shapley_values(
             raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
     game = _split(cycles, goal)
     one_sided = bool(game.points[-1] <= 0.0)
-    grid = _find_grid(game) if method in ("auto", "dynamic programming") else None
+    grid = Grid.of(game.points, game.counts, game.magnitude) if method in ("auto", "dynamic programming") else None
+    if grid is not None and (grid.cells > GRID_CELLS or grid.work > GRID_WORK_ASKED):
+        grid = None
     if game.spread == 0.0:
         method = "symmetry"
     elif method == "auto" and one_sided:
@@ -172,7 +167,7 @@ def shapley_values(
     elif method == "auto" and _enumerable(game):
         method = "enumeration"
     elif method == "auto":
-        method = "dynamic programming" if grid is not None and grid.work <= TABLE_WORK else "sampling"
+        method = "dynamic programming" if grid is not None and grid.work <= GRID_WORK else "sampling"
     elif method == "symmetry":
         raise InputError('method "symmetry" needs equal training cycles for all clients; use "auto"')
     elif method == "closed form" and not one_sided:
@@ -183,7 +178,7 @@ def shapley_values(
     elif method == "sampling":
         excess, errors = _sample(game, samples, seed)
     elif method == "dynamic programming" and grid is not None:
-        excess = _dynamic_programming(game, grid)
+        excess = grid.excess()
     elif _enumerable(game):
         method, excess = "enumeration", _enumerate(game)
     else:
@@ -288,97 +283,6 @@ def _enumerate(game: _Split) -> FloatArray:
 
 def _binomials(n: int) -> FloatArray:
     return np.array([float(math.comb(n, k)) for k in range(n + 1)])  # whole numbers first: exact to rounding
-
-
-def _find_grid(game: _Split) -> _Grid | None:
-    """The coarsest common step of the points, up to the rounding of the input, or None."""
-    size, kinds, heights = int(game.counts.sum()), game.points.size, game.points - game.points[0]
-    tolerance = 4.0 * EPSILON * game.magnitude
-    rises = np.diff(game.points)
-    smallest = float(rises[rises > tolerance].min(initial=np.inf))
-    finest = 0.01 * smallest / max(tolerance, 1e-300)  # a step near the rounding would fit any numbers
-    if kinds > 10_000 or not 1.0 <= finest < np.inf:
-        return None
-    for divisor in range(1, int(min(finest, 1000.0)) + 1):
-        offsets = np.rint(heights * (divisor / smallest))
-        step = float(heights[-1] / offsets[-1])
-        if np.abs(offsets * step - heights).max() <= tolerance:
-            break
-    else:
-        return None
-    # Serfling: the offsets of s <= N/2 clients drawn from k <= N sum to their mean within largest
-    # sqrt((k/8 + 1/2) log(2/p)), except with probability p = 1e-20. The margin is for the mean of k clients.
-    rows, largest = (size + 1) // 2, float(offsets[-1])
-    reach = min(largest * math.sqrt((size / 8.0 + 0.5) * math.log(2e20)), largest * rows)
-    radius = math.ceil(reach + 4.0 * largest) + 2
-    cells = rows * (2 * radius + 2)
-    if cells > TABLE_CELLS:
-        return None
-    return _Grid(step, offsets.astype(np.int64), radius, cells * (0.75 * size + 6.0 * kinds))
-
-
-def _dynamic_programming(game: _Split, grid: _Grid) -> FloatArray:
-    """Shapley values of 2 overshoot up to a constant, from P_s(J) = P(offsets of s random clients sum to J).
-
-    One more client, the k-th: U_s(J) += s / (N - s + 1) U_{s-1}(J - offset) for U_s = C(k, s) / C(N, s) P_s,
-    where no term is negative or above 1. One client less: Q_s(J) = (P_s(J) - s/N Q_{s-1}(J - offset)) /
-    (1 - s/N), which multiplies errors by s / (N - s) < 1 while s < N/2; larger coalitions are complements.
-    """
-    size, radius, largest = int(game.counts.sum()), grid.radius, int(grid.offsets[-1])
-    rows, width, mean = (size + 1) // 2, 2 * radius + 1, float(grid.offsets @ game.counts) / size
-    # Row s holds the sums lows[s], lows[s] + 1, .. from starts[s] of one flat array, laid out so that one
-    # more client is one shift of everything; what crosses the ends of the rows has probability below 1e-20.
-    centres, stride = np.floor(np.arange(rows) * mean).astype(np.int64), width - math.floor(mean)
-    lows, starts = centres - radius, stride + largest + np.arange(rows) * stride + centres
-    ends = np.append(starts[1:], starts[-1] + width)
-    rate = np.zeros(ends[-1])
-    rate[starts[0] :] = np.repeat(np.arange(rows) / (size + 1.0 - np.arange(rows)), ends - starts)
-    table, buffer = np.zeros(ends[-1]), np.empty(BLOCK)
-    table[starts[0] + radius] = 1.0
-    for k, offset in enumerate(_interleaved(grid.offsets, game.counts, mean), start=1):
-        for stop in range(int(ends[min(k, rows - 1)]), int(starts[0]), -BLOCK):  # downwards: reads what is old
-            start = max(stop - BLOCK, int(starts[0]))
-            old = table[start - stride - offset : stop - stride - offset]
-            table[start:stop] += np.multiply(rate[start:stop], old, out=buffer[: stop - start])
-    full = [table[start : start + width] for start in starts]
-    for row in full:
-        row /= row.sum()  # takes out the rounding that a row's cells share
-    place, lowest = np.arange(width, dtype=np.float64), float(game.points[0])
-    total = float(game.points @ game.counts)
-
-    def above(row: FloatArray, edge: float) -> float:
-        """step * E max(J - edge, 0) for a row, J counted from its low end."""
-        first = min(max(math.floor(edge) + 1, 0), width)
-        return grid.step * float(row[first:] @ (place[first:] - edge))
-
-    excess, padded = np.zeros(game.points.size), np.zeros(width + 2 * largest + 4)
-    for kind, offset in enumerate(grid.offsets.tolist()):
-        rest, row = total - float(game.points[kind]), (place == radius).astype(np.float64)
-        for s in range(rows):
-            if s:
-                padded[largest + 2 : -largest - 2] = row
-                begin = largest + 2 + int(lows[s] - lows[s - 1]) - offset
-                row = (full[s] - s / size * padded[begin : begin + width]) / (1.0 - s / size)
-                excess[kind] -= 2.0 * above(row, -s * lowest / grid.step - lows[s]) / s**2
-            if (rank := size - 1 - s) >= rows:  # complements, which overshoot if those left out sum to little
-                edge = (rest - s * lowest) / grid.step - lows[s]
-                excess[kind] -= 2.0 * above(row[::-1], width - 1 - edge) / rank**2
-    return excess
-
-
-def _interleaved(offsets: IntArray, counts: IntArray, mean: float) -> list[int]:
-    """All offsets, in an order that keeps the sum of the first k within the largest offset of k * mean."""
-    ascending = np.repeat(offsets, counts).tolist()
-    low, high, drift, order = 0, len(ascending) - 1, 0.0, []
-    while low <= high:
-        if drift <= 0.0:
-            order.append(ascending[high])
-            high -= 1
-        else:
-            order.append(ascending[low])
-            low += 1
-        drift += order[-1] - mean
-    return order
 
 
 def _sample(game: _Split, samples: int | None, seed: int) -> tuple[FloatArray, FloatArray]:

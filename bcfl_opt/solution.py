@@ -28,6 +28,7 @@ class Status(enum.Enum):
     """Why the solve stopped; the value is the sentence a person reads."""
 
     SOLVED = "solved, and the recomputed residuals hold"
+    PARTLY_SOLVED = "solved in part: not every client has an answer"
     INFEASIBLE = "proven infeasible: no point satisfies all constraints"
     LOCALLY_INFEASIBLE = "stopped at a point of local infeasibility: no feasible point was found near the start"
     UNBOUNDED = "unbounded: the objective improves without limit"
@@ -140,9 +141,24 @@ def owner_utility(game: Game, clients: pd.DataFrame) -> float:
     return game.performance_value(recruited, cycles) - game.cost_weight * cost
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class SolvedPart:
+    """What is known of the independent parts that have an answer, where others have none."""
+
+    objective: float
+    certificate: Certificate | None
+    variables: Mapping[str, Any]
+    shadow_prices: Mapping[str, Any]
+    multipliers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """The result of a solve. Values of a failed solve are not handed out: they raise, or are NaN in the table.
+
+    Where clients whom nothing couples with the others have no answer, the status is PARTLY_SOLVED, which is no success: the
+    table of clients holds the answers of the others, and the reason beside those who have none. Everything else is in
+    :attr:`solved_part`, for who asks for it; so are the independent parts of a model without a game.
 
     Attributes
     ----------
@@ -190,6 +206,7 @@ class Solution:
     _warm_start: Any = None
     _model: Any = None
     _direction: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _part: SolvedPart | None = None
 
     def __post_init__(self) -> None:
         if self.succeeded and not np.isfinite(self._objective):
@@ -199,6 +216,30 @@ class Solution:
     def succeeded(self) -> bool:
         """Is the status SOLVED, which includes that the certificate holds?"""
         return self.status is Status.SOLVED
+
+    @property
+    def solved_part(self) -> Solution:
+        """What a solve holds of the independent parts that have an answer, as a solution of these; itself if it succeeded.
+
+        Its objective, owner's utility and certificate leave out the clients without an answer, who are not recruited; their
+        variables and shadow prices are NaN. Raises NoSolutionError where nothing is solved.
+        """
+        if self._part is None:
+            return self.raise_if_failed()
+        certificate = self.certificate if self.status is Status.PARTLY_SOLVED else self._part.certificate
+        return dataclasses.replace(
+            self,
+            problem=f"{self.problem}, the part that has an answer",
+            status=Status.SOLVED,
+            quality=Quality.GLOBAL if certificate is not None and certificate.closes_gap else Quality.LOCAL,
+            certificate=certificate,
+            detail="",
+            _objective=self._part.objective,
+            _variables=self._part.variables,
+            _shadow_prices=self._part.shadow_prices,
+            _multipliers=self._part.multipliers,
+            _part=None,
+        )
 
     @property
     def message(self) -> str:
@@ -249,8 +290,12 @@ class Solution:
     def raise_if_failed(self) -> Solution:
         """Return itself, or raise :class:`NoSolutionError` with the message."""
         if not self.succeeded:
-            raise NoSolutionError(f"{self.problem} was not solved by {self.solver}: {self.message}")
+            raise NoSolutionError(f"{self.problem} was not solved by {self.solver}: {self.message}{self._hint}")
         return self
+
+    @property
+    def _hint(self) -> str:
+        return " (solution.solved_part holds what is solved)" if self._part is not None else ""
 
     # ------------------------------------------------------------------ files
 
@@ -261,7 +306,7 @@ class Solution:
         .parquet, .csv : the clients' table; everything else but the other tables is in the Parquet file's metadata, under
             the key "bcfl_opt", or beside NAME.csv in NAME.csv-metadata.json.
 
-        Of a failed solve: why it failed and the clients' reasons, no values.
+        Of a failed solve: why it failed and the clients' reasons, no values; of one solved in part, the values of that part.
 
         Raises
         ------
@@ -295,6 +340,7 @@ class Solution:
     def content(self) -> dict[str, Any]:
         """What a file holds of the solution, by name; values that a failed solve does not hand out are None or left out."""
         solved, certificate = self.succeeded, self.certificate
+        part = self._part
         return {
             "problem": self.problem,
             "solver": self.solver,
@@ -305,21 +351,14 @@ class Solution:
             "quality": self.quality,
             "objective": self._objective if solved else None,
             "owner_utility": self.owner_utility if solved and self.clients is not None else None,
-            "certificate": None
-            if certificate is None
-            else {
-                **certificate.residuals,
-                "holds": certificate.holds(),
-                "where": certificate.where,
-                "unscaled": certificate.unscaled,
-                "curvature": certificate.curvature,
-            },
+            "certificate": _certificate_content(certificate),
             "iterations": self.iterations,
             "timing": self.timing,
             "provenance": self.provenance,
             "clients": self.clients,
             "variables": self._variables if solved else {},
             "shadow_prices": self._shadow_prices if solved else {},
+            **({} if part is None else {"solved_part": _part_content(part)}),
             "history": self._history,
             "log": self.log,
             **({"game": None, "population": None} if self.game is None else self.game.content),
@@ -327,17 +366,7 @@ class Solution:
 
     @classmethod
     def _of_content(cls, content: Mapping[str, Any], name: str) -> Solution:
-        certificate = content["certificate"]
-        if certificate is not None:
-            told = ("holds", "where", "unscaled", "curvature")
-            residuals: dict[str, Any] = {k: documents.number(v) for k, v in certificate.items() if k not in told}
-            curvature = certificate["curvature"]
-            certificate = Certificate(
-                **residuals,
-                where=certificate["where"],
-                unscaled={key: documents.number(value) for key, value in certificate["unscaled"].items()},
-                curvature=None if curvature is None else documents.number(curvature),
-            )
+        certificate = _certificate_of(content["certificate"])
         game = None if content["game"] is None else Game.from_content(dict(content), source=name)
         clients = content["clients"]
         if clients is not None and (
@@ -367,11 +396,13 @@ class Solution:
             _objective=objective,
             _variables={key: documents.labelled(value) for key, value in content["variables"].items()},
             _shadow_prices={key: documents.labelled(value) for key, value in content["shadow_prices"].items()},
+            _part=None if "solved_part" not in content else _part_of(content["solved_part"]),
         )
 
     def _held(self, value: Any, what: str) -> Any:
         if not self.succeeded:
-            raise NoSolutionError(f"no {what}: {self.problem} was not solved by {self.solver}: {self.message}")
+            why = f"{self.problem} was not solved by {self.solver}: {self.message}{self._hint}"
+            raise NoSolutionError(f"no {what}: {why}")
         return value
 
     def _with_game(self, what: str) -> tuple[Game, pd.DataFrame]:
@@ -408,3 +439,53 @@ class Solution:
 
         table = "" if self.clients is None else self.clients.to_html(max_rows=10, float_format="%.6g")
         return f"<pre>{escape(repr(self))}</pre>{table}"
+
+
+# ---------------------------------------------------------------------- what files hold
+
+
+def _certificate_content(certificate: Certificate | None) -> dict[str, Any] | None:
+    if certificate is None:
+        return None
+    return {
+        **certificate.residuals,
+        "holds": certificate.holds(),
+        "where": certificate.where,
+        "unscaled": certificate.unscaled,
+        "curvature": certificate.curvature,
+    }
+
+
+def _certificate_of(content: Mapping[str, Any] | None) -> Certificate | None:
+    if content is None:
+        return None
+    told = ("holds", "where", "unscaled", "curvature")
+    residuals: dict[str, Any] = {k: documents.number(v) for k, v in content.items() if k not in told}
+    curvature = content["curvature"]
+    return Certificate(
+        **residuals,
+        where=content["where"],
+        unscaled={key: documents.number(value) for key, value in content["unscaled"].items()},
+        curvature=None if curvature is None else documents.number(curvature),
+    )
+
+
+def _part_content(part: SolvedPart) -> dict[str, Any]:
+    return {
+        "objective": part.objective,
+        "certificate": _certificate_content(part.certificate),
+        "variables": part.variables,
+        "shadow_prices": part.shadow_prices,
+    }
+
+
+def _part_of(content: Mapping[str, Any]) -> SolvedPart:
+    part = SolvedPart(
+        documents.number(content["objective"]),
+        _certificate_of(content["certificate"]),
+        {key: documents.labelled(value) for key, value in content["variables"].items()},
+        {key: documents.labelled(value) for key, value in content["shadow_prices"].items()},
+    )
+    if not math.isfinite(part.objective) or part.certificate is None or not part.certificate.holds():
+        raise InputError("says that a part is solved, without an objective or with a certificate that does not hold")
+    return part

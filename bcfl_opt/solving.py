@@ -15,11 +15,13 @@ from bcfl_opt.client_answers import CLIENT_VALUES, nobody, renamed, with_clients
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.errors import InputError, ModelError, choice, require
 from bcfl_opt.follower import SPEED_LIMITS
-from bcfl_opt.solution import Solution, Status
+from bcfl_opt.solution import Solution, SolvedPart, Status
 
 if TYPE_CHECKING:
     import cvxpy as cp
     from pyomo.core.base.block import BlockData
+
+    from bcfl_opt.nlp.nonlinear import Answer
 
 
 def solve(
@@ -54,7 +56,9 @@ def solve(
     -------
     Solution; ``succeeded`` only if the residuals recomputed from the model and the point hold, and, for the owner's
     models with ``response="optimal"``, the clients' own problems confirm the times. A successful solve of a Pyomo model
-    also sets the model's variables.
+    also sets the model's variables. Where clients of a Pyomo model that nothing couples with the others have no answer, the
+    others do: ``status`` is PARTLY_SOLVED, ``clients`` has their answers and the reasons of those without, and
+    ``solved_part`` the rest.
 
     Raises
     ------
@@ -129,7 +133,8 @@ def _solve_pyomo(
     finest: bool = False,
 ) -> Solution:
     require("casadi", "cyipopt")
-    from bcfl_opt.nlp.nonlinear import Answer, solve_program
+    from bcfl_opt.nlp.decomposition import clients_of, reason, solve_by_parts
+    from bcfl_opt.nlp.nonlinear import Answer
     from bcfl_opt.nlp.unbounded import direction
 
     previous = None if warm_start is None else warm_start._warm_start
@@ -151,7 +156,7 @@ def _solve_pyomo(
         for column in (*CLIENT_VALUES, *context.columns.values()):
             if model.component(column) is None and (context.prices is None or column.endswith("time")):
                 raise ModelError(renamed(column))
-    answer = solve_program(
+    answer = solve_by_parts(
         model,
         options=options,
         warm_start=previous,
@@ -162,7 +167,8 @@ def _solve_pyomo(
         engine=engine,
     )
     begin = time.perf_counter()
-    solved = answer.status is Status.SOLVED
+    worst = answer.failures[0] if answer.failures else answer
+    solved, partly = answer.status is Status.SOLVED, answer.status is Status.PARTLY_SOLVED
     solution = Solution(
         problem=name,
         solver="ipopt",
@@ -181,21 +187,31 @@ def _solve_pyomo(
         _multipliers=answer.raw_multipliers() if solved else {},
         _warm_start=answer,
         _model=model,
-        _direction=direction(answer.program, answer.x) if answer.status is Status.UNBOUNDED else {},
+        _direction=direction(worst.program, worst.x) if answer.status is Status.UNBOUNDED else {},
+        _part=_solved_part(answer if partly else answer.part),
     )
     if context is not None:
-        values = answer.client_values(context) if solved else None
+        values = answer.client_values(context) if solved or partly else None
         dropped = {}
         if context.follower_optimal:
             dropped = {limit: _without(model.component(limit), context) for limit in SPEED_LIMITS}
-        solution = with_clients(solution, context, values, dropped)
+        lost = {client: reason(failure) for client, failure in clients_of(answer.failures, model).items()}
+        solution = with_clients(solution, context, values, dropped, lost)
         if solution.status is Status.FOLLOWER_NOT_OPTIMAL and not finest and _nearly(solution):
             # A client whose pay is a millionth of the whole can miss its own tolerance where the whole meets it.
             finer = _solve_pyomo(model, engine, options, warm_start, time_limit, tee, finest=True)
-            return finer if finer.succeeded else solution
+            return finer if finer.succeeded or finer.status is Status.PARTLY_SOLVED else solution
     if solution.succeeded:
         answer.load()
     return dataclasses.replace(solution, timing={**solution.timing, "report": time.perf_counter() - begin})
+
+
+def _solved_part(told: Answer | None) -> SolvedPart | None:
+    """told : with NaN for what has no answer."""
+    if told is None or told.part is None:
+        return None
+    variables, prices, multipliers = told.variables(), told.shadow_prices(), told.raw_multipliers()
+    return SolvedPart(told.part.objective, told.certificate, variables, prices, multipliers)
 
 
 def _nearly(solution: Solution) -> bool:

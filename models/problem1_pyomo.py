@@ -48,6 +48,9 @@ from bcfl_opt.models._owner import client_set
 if __name__ != "bcfl_opt.models.problem1_pyomo":
     raise ImportError("import this model as bcfl_opt.models.problem1_pyomo, from the installed package (pip install .)")
 
+#: Of the interval that the limits leave, for a start: closer than the middle's tenth is no use.
+HALVINGS = 10
+
 
 def build(
     game: Game, prices: pd.DataFrame, *, form: str = "time", reward_caps: bool = False, screen: bool = True
@@ -72,7 +75,8 @@ def build(
 
 
 def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, screen: bool) -> pyo.ConcreteModel:
-    reason = participation.screen_response(game, prices, reward_caps=reward_caps)
+    bounds = participation.response_bounds(game, prices, reward_caps=reward_caps)
+    reason = participation.screen_response(game, prices, reward_caps=reward_caps, bounds=bounds)
     kept = (reason == "").to_numpy() if screen else prices.notna().all(axis=1).to_numpy()
     ids = game.population.ids[kept]
     excluded = {} if kept.all() else reason[~kept].to_dict()
@@ -90,9 +94,7 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
         for name in ("training_price", "mining_price")
     )
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = (
-        dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, reward_caps)
-    )
+    start_t, start_s = (dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds))
     limited = [i for i in ids if q[i] < np.inf]
 
     def indexed(component: type, rule: Callable[[Any], Any], index: Any = None) -> Any:
@@ -152,13 +154,29 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
     return m
 
 
-def _start(game: Game, prices: pd.DataFrame, reward_caps: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Times strictly inside every client's own limits, where it has any room: the middle of what they leave."""
-    bounds = participation.response_bounds(game, prices, reward_caps=reward_caps)
-    half = game.deadline / 2
-    room = (game.deadline - bounds.training_low - bounds.mining_low) / 3
+def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -> tuple[np.ndarray, np.ndarray]:
+    """Times strictly inside every client's own limits, where it has any room: near its best division of the deadline.
+
+    The middle of what the limits leave is a tenth of it: an interior-point method begins inside.
+    """
+    deadline = game.deadline
+    room = (deadline - bounds.training_low - bounds.mining_low) / 3
     able = room > 0
     with np.errstate(invalid="ignore"):
         t = np.minimum(bounds.training_low + room, (bounds.training_low + bounds.training_high) / 2)
         s = np.minimum(bounds.mining_low + room, (bounds.mining_low + bounds.mining_high) / 2)
-    return np.where(able, t, half), np.where(able, s, half)
+    rho, psi = game.population.energy_coefficient, game.mining_cycles
+    train, mine = rho * game.population.training_cycles**3, rho * psi**3
+    difference = (prices["training_price"] - prices["mining_price"]).to_numpy()
+    low = np.maximum(bounds.training_low, deadline - bounds.mining_high)
+    high = np.minimum(bounds.training_high, deadline - bounds.mining_low)
+
+    for _ in range(HALVINGS):  # the utility (1) is concave along t + s = T
+        middle = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rises = difference + 2.0 * train / middle**3 > 2.0 * mine / (deadline - middle) ** 3
+        low, high = np.where(rises, middle, low), np.where(rises, high, middle)
+    best = np.clip((low + high) / 2, bounds.training_low, bounds.training_high)
+    rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
+    half = deadline / 2
+    return np.where(able, 0.9 * best + 0.1 * t, half), np.where(able, 0.9 * rest + 0.1 * s, half)

@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "_pyomo_registration",
     ),
     "files": ("files", "tables", "documents", "interchange", "table_parts"),
-    "data": ("population", "shapley", "sample"),
+    "data": ("population", "shapley_grids", "shapley", "sample"),
     "game": ("game",),
     "notions": (
         "split",

@@ -170,15 +170,21 @@ def test_screening_leaves_out_who_cannot_respond_and_says_why() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_without_screening_one_client_sinks_the_others_and_no_answer_is_made_up(form: str) -> None:
+def test_without_screening_one_client_without_an_answer_has_none_and_the_others_theirs(form: str) -> None:
     game = bo.Game(pd.DataFrame({"mu": 10.0, "rho": 0.01}, index=["able", "late"]))
     m = problem1_pyomo.build(game, game.prices([0.1, 1e-3], [0.1, 0.01]), form=form, screen=False)
     assert list(m.clients) == ["able", "late"]
+    before = m.training_time["able"].expr() if form == "speed" else m.training_time["able"].value
     solution = bo.solve(m)
-    assert solution.status in (bo.Status.INFEASIBLE, bo.Status.LOCALLY_INFEASIBLE)
-    assert solution.clients is not None
-    assert not solution.clients["recruited"].any()
-    assert solution.clients["training_time"].isna().all()
+    assert solution.status is bo.Status.PARTLY_SOLVED and not solution.succeeded
+    assert "1 of 2 clients; client 'late' has no answer" in solution.message
+    assert (m.training_time["able"].expr() if form == "speed" else m.training_time["able"].value) == before
+    alone = bo.solve(problem1_pyomo.build(game, game.prices([0.1, 1e-3], [0.1, 0.01]), form=form))
+    assert solution.clients is not None and alone.clients is not None
+    assert list(solution.clients["recruited"]) == [True, False]
+    pd.testing.assert_series_equal(solution.clients.loc["able"], alone.clients.loc["able"])
+    assert np.isnan(solution.clients.at["late", "training_time"])
+    assert "infeasib" in solution.clients.at["late", "reason"]
     m.deadline["late"].deactivate()  # the constraint that excluded it, changed: T = 30 is enough
     t, s = m.training_time["late"], m.mining_time["late"]
     m.later = pyo.Constraint(expr=t + s <= 30)
@@ -359,7 +365,10 @@ def test_a_speed_limit_taken_away_from_one_client_is_taken_away_from_its_own_pro
     for problem in OWNERS:
         assert "max_speed 0.9" in problem.build(game).bcfl.excluded["slow"]
         m = problem.build(game, screen=False)
-        assert bo.solve(m).status is bo.Status.INFEASIBLE
+        without = bo.solve(m)
+        assert without.status is bo.Status.PARTLY_SOLVED and without.clients is not None
+        assert list(without.clients["recruited"]) == [False, True]
+        assert bo.Status.INFEASIBLE.value in without.clients.at["slow", "reason"]
         m.training_speed_limit["slow"].deactivate()
         m.mining_speed_limit.deactivate()
         solution = bo.solve(m, raise_on_failure=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 from math import comb
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from bcfl_opt import shapley
 from bcfl_opt.errors import InputError
+from bcfl_opt.shapley_grids import COUNTED
 
 EXACT = ("auto", "enumeration", "dynamic programming")
 EXAMPLE = [1.0, 9.0, 10.0, 11.0]
@@ -109,7 +112,7 @@ def test_dynamic_programming_equals_enumeration(kinds: list[float], counts: list
     cycles = np.random.default_rng(3).permutation(np.repeat(kinds, counts))
     table = shapley.shapley_values(cycles, target, method="dynamic programming")
     every = shapley.shapley_values(cycles, target, method="enumeration")
-    assert shapley._find_grid(shapley._split(cycles, target)) is not None  # so that two methods are compared
+    assert table.method == "dynamic programming" and every.method == "enumeration"  # so that two methods are compared
     # decimals around 1000 are on a grid only up to their rounding, which no method can undo
     rounding = 4 * np.spacing(cycles.max())
     np.testing.assert_allclose(table.values, every.values, rtol=1e-12, atol=1e-12 * every.values.max() + rounding)
@@ -124,6 +127,52 @@ def test_dynamic_programming_for_many_clients(size: int, top: int, target: float
     sampled = shapley.shapley_values(cycles, target, method="sampling", samples=1500, seed=1)
     assert np.abs((sampled.values - table.values) / sampled.standard_errors).max() < 5.0
     assert np.median(sampled.standard_errors) < 0.05 * np.abs(table.values).mean()  # or the test would say nothing
+
+
+@pytest.mark.parametrize(
+    ("offsets", "counts", "target"),
+    [
+        ([0, 1, 4], [60, 50, 30], "1.3"),
+        ([0, 7, 90], [75, 70, 5], "11"),
+        ([0, 1], [149, 1], "0.02"),
+        ([0, 1], [90, 61], "0.5"),
+    ],
+)
+def test_between_counted_sizes_it_is_exact_to_rounding(offsets: list[int], counts: list[int], target: str) -> None:
+    """More clients than have their sums counted, against whole numbers of coalitions, added up to sixty digits."""
+    size, goal = sum(counts), mpmath.mpf(target)
+    assert size > 2 * COUNTED
+    with mpmath.workdps(60):
+        far = max(abs(offset - goal) for offset in offsets)
+        expected = []
+        for kind in range(len(offsets)):
+            rest = [count - (k == kind) for k, count in enumerate(counts)]
+            total = mpmath.mpf(0)
+            for taken in product(*(range(count + 1) for count in rest)):
+                s, cycles = sum(taken), sum(t * x for t, x in zip(taken, offsets, strict=True))
+                ways = math.prod(comb(count, t) for count, t in zip(rest, taken, strict=True))
+                gain = far - abs((cycles + offsets[kind]) / mpmath.mpf(s + 1) - goal)
+                gain -= far - abs(cycles / mpmath.mpf(s) - goal) if s else 0
+                total += ways * gain / comb(size - 1, s)
+            expected.append(float(total / size))
+    found = shapley.shapley_values(
+        np.repeat(offsets, counts).astype(float), float(target), method="dynamic programming"
+    )
+    assert found.method == "dynamic programming"
+    firsts = np.cumsum(counts) - counts
+    assert np.abs(found.values[firsts] - expected).max() < found.noise_floor
+
+
+def test_dynamic_programming_does_not_fear_the_grids_fineness_or_its_clients() -> None:
+    rng = np.random.default_rng(1)
+    for size, step, top in ((300, 0.25, 200), (5000, 1.0, 20), (3000, 0.1, 30)):
+        cycles = rng.integers(0, top + 1, size) * step
+        found = shapley.shapley_values(cycles, float(cycles.mean()) + step)
+        assert found.method == "dynamic programming"
+        assert found.values.sum() == pytest.approx(found.grand_value, rel=1e-12)
+        order = np.argsort(cycles)  # who brings the mean nearer to the target is worth more: values are unimodal
+        steps = np.sign(np.round(np.diff(found.values[order]), 12))
+        assert np.count_nonzero(np.diff(steps[steps != 0])) <= 1
 
 
 def test_dynamic_programming_keeps_its_accuracy_for_many_clients() -> None:
@@ -193,6 +242,16 @@ def test_standard_errors_of_sampling_are_calibrated(shift: float) -> None:
     squares = (z**2).mean(axis=0)
     assert squares.min() > 0.6 and squares.max() < 1.5
     assert np.mean(np.abs(z) < 1.96) == pytest.approx(0.95, abs=0.03)
+
+
+def test_intervals_of_hundreds_of_clients_cover_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    for cycles, target in ((rng.integers(0, 21, 500), 12.3), (np.round(rng.gamma(6.5, 1.5, 300), 1), 11.0)):
+        exact = shapley.shapley_values(cycles, target, method="dynamic programming").values
+        found = [shapley.shapley_values(cycles, target, method="sampling", samples=200, seed=s) for s in range(40)]
+        z = np.array([(each.values - exact) / each.standard_errors for each in found])
+        assert np.mean(np.abs(z) < 1.96) == pytest.approx(0.95, abs=0.03)
+        assert np.abs(z.mean(axis=0)).max() < 5.0 / 40**0.5  # no client's estimate leans to one side
 
 
 def test_sampling_repeats_itself_by_seed() -> None:

@@ -174,7 +174,8 @@ class Elastic:
         size = np.concatenate([self.row_size[kept], bound_size])
         g = np.concatenate([self._g[kept], self._start[columns]])
 
-        elastic = np.flatnonzero([*(limit in set(soft) for limit in rows), *(True for _ in soft_bounds)])
+        soft_rows = {limit.place for limit in soft if limit.kind == "row"}
+        elastic = np.flatnonzero([*(limit.place in soft_rows for limit in rows), *(True for _ in soft_bounds)])
         under, over = elastic[np.isfinite(lower[elastic])], elastic[np.isfinite(upper[elastic])]
         slack_rows = np.concatenate([under, over])
         slack_signs = np.concatenate([np.ones(len(under)), -np.ones(len(over))])

@@ -57,6 +57,9 @@ class Answer:
     timing: Mapping[str, float]
     provenance: Mapping[str, Any]
     history: tuple[tuple[float, ...], ...] = ()
+    #: Where parts of the programme that are independent of the rest have no answer: theirs, and that of the others.
+    part: Answer | None = None
+    failures: tuple[Answer, ...] = ()
 
     @property
     def objective(self) -> float:
@@ -115,9 +118,14 @@ class Answer:
         return result
 
 
+def program_of(model: BlockData, unit: float) -> Program:
+    """Read a Pyomo model. A game may be told in units in which large numbers are small ones, so no bound of it is infinite."""
+    return program(model) if unit == 1.0 else program(model, infinite=np.inf)
+
+
 @one_thread()
 def solve_program(
-    model: BlockData,
+    model: BlockData | Program,
     *,
     options: Mapping[str, Any] | None = None,
     warm_start: Answer | None = None,
@@ -126,21 +134,23 @@ def solve_program(
     unit: float = 1.0,
     finest: bool = False,
     engine: str = "cyipopt",
+    attempts: slice = slice(None),
 ) -> Answer:
     """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
 
+    model : or the programme that was read from it.
     streams : text streams that get IPOPT's log as it goes.
     unit : what counts as small in this model's objective. Other than 1, the model is a game's, which starts at a
         representative point, and is solved and judged in its own units, see :mod:`bcfl_opt.nlp.normal_form`.
     finest : go on to where doubles end.
+    attempts : which of them to make. Short of the last one, it is not asked whether any point is feasible.
     """
     begin = time.perf_counter()
     options = validated(options or {})
     with PauseGC():  # reading makes many small objects, none of them garbage
-        # A game may be told in units in which large numbers are small ones.
-        read = program(model) if unit == 1.0 else program(model, infinite=np.inf)
+        read = model if isinstance(model, Program) else program_of(model, unit)
     x, multipliers = read.start(), None
-    normal = None if unit == 1.0 else NormalForm.of(read, x)
+    normal = None if unit == 1.0 or not len(x) else NormalForm.of(read, x)
     told, small = (read, 1.0) if normal is None else (normal.told(read), normal.small(by_index(read)))
     reduced = presolve(told)
     timing = {"read": time.perf_counter() - begin}
@@ -154,11 +164,12 @@ def solve_program(
         x, multipliers = x / normal.sizes, None if multipliers is None else normal.there(multipliers)
     convex = is_convex(told, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
-    attempts = _attempts(reduced, x, small, convex, finest)
+    left_to_try = _attempts(reduced, x, small, convex, finest)[attempts]
+    to_the_end = attempts.stop is None
     escapes, effort = 0, 0
     tried: list[Attempt] = []
-    while attempts:
-        attempt = attempts.pop(0)
+    while left_to_try:
+        attempt = left_to_try.pop(0)
         attempt = dataclasses.replace(attempt, options={**attempt.options, **options})
         if any(attempt.same(other) for other in tried):
             continue  # the user's options leave nothing of what sets this attempt apart
@@ -185,10 +196,7 @@ def solve_program(
         effort += outcome.iterations * read.functions.size
         timing["solve"] = timing.get("solve", 0.0) + outcome.seconds
         check = time.perf_counter()
-        certificate = certify(told, outcome.x, outcome.multipliers, convex=convex, unit=small)
-        if normal is not None:
-            own = certify(read, outcome.x * normal.sizes, normal.back(outcome.multipliers), convex=convex)
-            certificate = dataclasses.replace(certificate, unscaled=own.unscaled)
+        certificate = _certificate(read, told, normal, small, convex, outcome.x, outcome.multipliers)
         answer = _judged(read, outcome, normal, certificate, timing, provenance)
         downhill = None
         if answer.status is Status.SOLVED and not convex:
@@ -204,14 +212,15 @@ def solve_program(
                 escapes += 1
                 step = 0.01 * max(1.0, float(np.abs(outcome.x).max()))
                 x, multipliers = outcome.x + step * downhill / np.abs(downhill).max(), None
-                attempts.insert(0, dataclasses.replace(attempt, start=x))
+                left_to_try.insert(0, dataclasses.replace(attempt, start=x))
         if outcome.status is Status.EVALUATION_ERROR and not outcome.iterations:
-            attempts = [other for other in attempts if other.start is not attempt.start]
+            left_to_try = [other for other in left_to_try if other.start is not attempt.start]
         if answer.status is Status.NOT_CERTIFIED and unit == 1.0 and not FINER.items() <= attempt.options.items():
-            attempts.insert(0, Attempt({**attempt.options, **FINER}, start=outcome.x))
+            left_to_try.insert(0, Attempt({**attempt.options, **FINER}, start=outcome.x))
         if best is None or answer.status in (Status.SOLVED, Status.UNBOUNDED):
             best = answer
-        if len(provenance["attempts"]) == 1 and answer.status not in (Status.SOLVED, Status.SADDLE):
+        first = to_the_end and len(provenance["attempts"]) == 1
+        if first and answer.status not in (Status.SOLVED, Status.SADDLE):
             # Iterates may diverge along rows that can never meet; relative to their size such a point looks feasible.
             conflict = linear_conflict(told)
             if conflict:
@@ -220,7 +229,7 @@ def solve_program(
         if answer.status is Status.SOLVED or final or effort > EFFORT:
             break
     assert best is not None
-    if best.status in DOUBTFUL and (missing := missing_room(read, convex=convex)):
+    if to_the_end and best.status in DOUBTFUL and (missing := missing_room(read, convex=convex)):
         best = dataclasses.replace(
             best, status=Status.INFEASIBLE if convex else Status.LOCALLY_INFEASIBLE, detail=missing
         )
@@ -229,18 +238,49 @@ def solve_program(
     return best
 
 
+def _certificate(
+    read: Program,
+    told: Program,
+    normal: NormalForm | None,
+    small: float | np.ndarray,
+    convex: bool,
+    x: np.ndarray,
+    multipliers: Multipliers,
+) -> Certificate:
+    """Of a point of ``told``, the programme ``read`` in its own units."""
+    certificate = certify(told, x, multipliers, convex=convex, unit=small)
+    if normal is None:
+        return certificate
+    own = certify(read, x * normal.sizes, normal.back(multipliers), convex=convex)
+    return dataclasses.replace(certificate, unscaled=own.unscaled)
+
+
+def certified(read: Program, x: np.ndarray, multipliers: Multipliers, *, unit: float = 1.0) -> Certificate:
+    """The certificate of a point and multipliers of the programme as written, by the rule of :func:`solve_program`."""
+    normal = None if unit == 1.0 or not len(x) else NormalForm.of(read, read.start())
+    told, small = (read, 1.0) if normal is None else (normal.told(read), normal.small(by_index(read)))
+    reduced = presolve(told)
+    convex = is_convex(told, reduced.x_lower, reduced.x_upper)
+    if normal is not None:
+        x, multipliers = x / normal.sizes, normal.there(multipliers)
+    return _certificate(read, told, normal, small, convex, x, multipliers)
+
+
 def _attempts(
     reduced: Presolved, x: np.ndarray, small: float | np.ndarray, convex: bool, finest: bool
 ) -> list[Attempt]:
     """Options and scalings to try, in order.
 
     A model of unknown units is left to IPOPT's own scaling. In a game's own units, IPOPT's tolerances, which are absolute,
-    are set to mean a millionth of what counts as small; a high barrier pays where the model is not convex.
+    are set to mean a millionth of what counts as small; a high barrier pays where the model is not convex, and solving each
+    barrier problem less tightly before the barrier is lowered where it is.
     """
     if not isinstance(small, np.ndarray):
         return general(reduced, x)
     own_units = tight(float(small.min(initial=1.0)), finest)
-    own = [Attempt(own_units), Attempt({**tight(1e-3 * float(small.min(initial=1.0)), finest), "mu_init": 1e-2})]
+    lax = {"barrier_tol_factor": 100.0} if convex else {}
+    smaller = tight(1e-3 * float(small.min(initial=1.0)), finest)
+    own = [Attempt({**own_units, **lax}), Attempt({**smaller, "mu_init": 1e-2})]
     relaxed = [Attempt({**own_units, **RELAXED, **options}) for options in ({}, ADAPTIVE)]
     return [*(own if convex else own[::-1]), *relaxed]
 
@@ -294,6 +334,8 @@ def _judged(
 
 def _from_previous(previous: Answer, read: Program, x: np.ndarray) -> tuple[np.ndarray, Multipliers | None]:
     """Point and multipliers of a previous answer, matched by component (by name where the model is another one)."""
+    while previous.part is not None:
+        previous = previous.part
     same = previous.program.model is read.model
 
     def key(item: ComponentData) -> Any:

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sparse
-from scipy.sparse.csgraph import connected_components
 
 from bcfl_opt.fixed_cost import ROUNDING, without_fixed_cost
 from bcfl_opt.nlp.presolve import Multipliers
 from bcfl_opt.nlp.program import Family, Functions, Program
+from bcfl_opt.nlp.subprogram import part_numbers
 
 #: Parts whose sizes differ by less than this are not weighed against one another.
 ALIKE = 1e2
@@ -68,7 +68,7 @@ class NormalForm:
         shift, cost = _fixed_cost(program, sizes)
         with np.errstate(all="ignore"):
             pull = np.abs(_rounded(gradient, cost) * sizes)
-        part = _parts(functions) if separable else np.zeros(functions.columns + functions.rows, dtype=np.int64)
+        part = part_numbers(functions) if separable else np.zeros(functions.columns + functions.rows, dtype=np.int64)
         weight = _weights(pull, part)[part]
         column_weight, row_weight = weight[: len(x)], weight[len(x) :]
         return cls(sizes, factors, column_weight, row_weight, shift, cost, pull * column_weight)
@@ -278,21 +278,6 @@ def _fixed_cost(program: Program, sizes: np.ndarray) -> tuple[np.ndarray, np.nda
         functions.linear_cost * sizes, sparse.csr_array(matrix @ sparse.diags_array(sizes))
     )
     return shift, matrix.T @ shift[equal]
-
-
-def _parts(functions: Functions) -> np.ndarray:
-    """Number of the part of each column, then of each row."""
-    n, m = functions.columns, functions.rows
-    first, second, nodes = [functions.jacobian_columns], [n + functions.jacobian_rows], n + m
-    for family in functions.families:
-        terms = np.flatnonzero(family.rows < 0)
-        for columns in family.columns[:, terms] if len(family.columns) > 1 else ():
-            first.append(columns)
-            second.append(nodes + np.arange(len(terms)))
-        nodes += len(terms)
-    links = (np.concatenate(first), np.concatenate(second))
-    graph = sparse.coo_array((np.ones(len(links[0]), dtype=np.int8), links), shape=(nodes, nodes))
-    return connected_components(graph, directed=False)[1][: n + m]
 
 
 def _weights(pull: np.ndarray, part: np.ndarray) -> np.ndarray:

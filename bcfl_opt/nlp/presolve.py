@@ -32,7 +32,8 @@ class Multipliers:
 class Presolved:
     """The programme handed to the solver, and the way back.
 
-    conflict : why there can be no feasible point; "" if nothing was found.
+    conflict : why there can be no feasible point, the first reason found; "" if there is none.
+    broken_rows, broken_columns : all rows and variables of such reasons.
     """
 
     program: Program
@@ -47,6 +48,8 @@ class Presolved:
     twin_lower: np.ndarray
     twin_upper: np.ndarray
     conflict: str
+    broken_rows: np.ndarray
+    broken_columns: np.ndarray
 
     def restore(self, rows: np.ndarray, x_lower: np.ndarray, x_upper: np.ndarray) -> Multipliers:
         """Multipliers of the programme as written, from those of the programme as solved."""
@@ -90,7 +93,8 @@ def presolve(program: Program) -> Presolved:
     linear, nonlinear = functions.linear, functions.nonlinear_rows
     entries = np.diff(linear.indptr)
     empty, single = ~nonlinear & (entries == 0), ~nonlinear & (entries == 1)
-    conflict = _constant_conflict(program, np.flatnonzero(empty))
+    broken = _constant_conflicts(program, np.flatnonzero(empty))
+    conflicts = [_constant_sentence(program, int(row)) for row in broken[:1]]
 
     x_lower, x_upper = program.x_lower.copy(), program.x_upper.copy()
     lower_source, upper_source = np.full(len(x_lower), -1), np.full(len(x_lower), -1)
@@ -102,7 +106,10 @@ def presolve(program: Program) -> Presolved:
         low, high = np.where(coefficients > 0, low, high), np.where(coefficients > 0, high, low)
         _tighten(x_lower, lower_source, columns, low, which, 1.0)
         _tighten(x_upper, upper_source, columns, high, which, -1.0)
-    conflict = conflict or _bound_conflict(program, x_lower, x_upper, lower_source, upper_source)
+    crossed = _crossed(x_lower, x_upper)
+    for j in crossed[:1].tolist():
+        sources = int(lower_source[j]), int(upper_source[j])
+        conflicts.append(_bound_sentence(program, j, x_lower[j], x_upper[j], *sources))
     np.maximum(x_lower, x_upper, out=x_upper)  # crossed by rounding at most: one point
 
     kept = np.flatnonzero(~empty & ~single)
@@ -110,7 +117,9 @@ def presolve(program: Program) -> Presolved:
         kept, lower, upper, twin_lower, twin_upper = _merge_twins(program, kept)
     else:
         lower, upper, twin_lower, twin_upper = program.lower[kept], program.upper[kept], kept, kept
-    conflict = conflict or _twin_conflict(program, lower, upper, twin_lower, twin_upper)
+    twins = _crossed(lower, upper)
+    for k in twins[:1].tolist():
+        conflicts.append(_twin_sentence(program, int(twin_lower[k]), int(twin_upper[k]), lower[k], upper[k]))
     np.maximum(lower, upper, out=upper)
     return Presolved(
         program,
@@ -124,7 +133,9 @@ def presolve(program: Program) -> Presolved:
         upper_source,
         twin_lower,
         twin_upper,
-        conflict,
+        next(iter(conflicts), ""),
+        np.concatenate([broken, kept[twins]]),
+        crossed,
     )
 
 
@@ -200,50 +211,40 @@ def _mixed(bits: np.ndarray, values: np.ndarray | float) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _constant_conflict(program: Program, rows: np.ndarray) -> str:
+def _constant_conflicts(program: Program, rows: np.ndarray) -> np.ndarray:
+    """Those of the rows without a variable that do not hold."""
     value = program.functions.constant[rows]
-    low, high = program.lower[rows], program.upper[rows]
-    size = 1.0 + np.abs(value)
-    bad = rows[(value < low - ROUNDING * size) | (value > high + ROUNDING * size) | np.isnan(value)]
-    if not bad.size:
-        return ""
-    row = int(bad[0])
+    size = ROUNDING * (1.0 + np.abs(value))
+    return rows[(value < program.lower[rows] - size) | (value > program.upper[rows] + size) | np.isnan(value)]
+
+
+def _crossed(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Where lower is above upper by more than rounding."""
+    with np.errstate(invalid="ignore"):
+        slack = ROUNDING * np.maximum(np.abs(lower), np.abs(upper))
+        return np.flatnonzero(lower > upper + np.where(np.isfinite(slack), slack, 0.0))
+
+
+def _constant_sentence(program: Program, row: int) -> str:
     middle = _between(program.lower[row], program.upper[row], f"{program.functions.constant[row]:g}")
     return f"constraint {program.constraints[row].name} holds no free variable and is violated: {middle}"
 
 
-def _bound_conflict(
-    program: Program, x_lower: np.ndarray, x_upper: np.ndarray, lower_source: np.ndarray, upper_source: np.ndarray
-) -> str:
-    with np.errstate(invalid="ignore"):
-        slack = ROUNDING * np.maximum(np.abs(x_lower), np.abs(x_upper))
-        bad = np.flatnonzero(x_lower > x_upper + np.where(np.isfinite(slack), slack, 0.0))
-    if not bad.size:
-        return ""
-    column = int(bad[0])
-    variable = program.variables[column].name
+def _bound_sentence(program: Program, column: int, low: float, high: float, lower_row: int, upper_row: int) -> str:
+    """lower_row, upper_row : the constraint that a bound comes from, or -1."""
 
-    def origin(source: np.ndarray) -> str:
-        row = int(source[column])
+    def origin(row: int) -> str:
         return f"constraint {program.constraints[row].name}" if row >= 0 else "its own bound"
 
     return (
-        f"variable {variable} must be at least {x_lower[column]:g} ({origin(lower_source)}) and at most {x_upper[column]:g} "
-        f"({origin(upper_source)})"
+        f"variable {program.variables[column].name} must be at least {low:g} ({origin(lower_row)}) and at most {high:g} "
+        f"({origin(upper_row)})"
     )
 
 
-def _twin_conflict(
-    program: Program, lower: np.ndarray, upper: np.ndarray, twin_lower: np.ndarray, twin_upper: np.ndarray
-) -> str:
-    with np.errstate(invalid="ignore"):
-        slack = ROUNDING * np.maximum(np.abs(lower), np.abs(upper))
-        bad = np.flatnonzero(lower > upper + np.where(np.isfinite(slack), slack, 0.0))
-    if not bad.size:
-        return ""
-    row = int(bad[0])
-    first, second = program.constraints[int(twin_lower[row])].name, program.constraints[int(twin_upper[row])].name
-    return f"constraints {first} and {second} bound the same expression by at least {lower[row]:g} and at most {upper[row]:g}"
+def _twin_sentence(program: Program, first: int, second: int, low: float, high: float) -> str:
+    one, other = program.constraints[first].name, program.constraints[second].name
+    return f"constraints {one} and {other} bound the same expression by at least {low:g} and at most {high:g}"
 
 
 def _between(low: float, high: float, middle: str) -> str:

@@ -47,36 +47,48 @@ def restricted(program: Program, rows: np.ndarray, columns: np.ndarray) -> Progr
     )
 
 
-def independent_parts(
-    program: Program, links: tuple[np.ndarray, np.ndarray], shared: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(rows, columns) of each part that shares no variable with another, in the order of their first columns.
+Links = tuple[np.ndarray, np.ndarray]
 
-    links : two arrays of columns that belong together whatever the programme says. shared : columns that tie nothing
-    together, such as parameters held fixed; they belong to every part.
+
+def part_numbers(functions: Functions, links: Links | None = None, shared: np.ndarray | None = None) -> np.ndarray:
+    """Number of the part of each column, then of each row: of what no constraint and no term of the objective connects.
+
+    links : two arrays of columns (from the number of columns on: rows) that belong together whatever the programme says.
+    shared : columns that tie nothing together, such as parameters held fixed.
     """
-    functions = program.functions
     n, m = functions.columns, functions.rows
-    # Nodes: columns, then rows, then each term of the objective.
-    left, right = [functions.jacobian_columns, links[0]], [n + functions.jacobian_rows, links[1]]
-    offset = n + m
+    first, second, nodes = [functions.jacobian_columns], [n + functions.jacobian_rows], n + m
+    if links is not None:
+        first.append(links[0])
+        second.append(links[1])
     for family in functions.families:
         terms = np.flatnonzero(family.rows < 0)
-        for columns in family.columns[:, terms]:
-            left.append(columns)
-            right.append(offset + np.arange(len(terms)))
-        offset += len(terms)
-    first, second = np.concatenate(left), np.concatenate(right)
-    common = np.zeros(offset, dtype=bool)
-    common[shared] = True
-    keep = ~common[first] & ~common[second]
-    graph = sparse.coo_array((np.ones(int(keep.sum())), (first[keep], second[keep])), shape=(offset, offset))
-    _, label = connected_components(graph, directed=False)
+        for columns in family.columns[:, terms] if len(family.columns) > 1 else ():
+            first.append(columns)
+            second.append(nodes + np.arange(len(terms)))
+        nodes += len(terms)
+    ends = np.concatenate(first), np.concatenate(second)
+    if shared is not None and len(shared):
+        common = np.zeros(nodes, dtype=bool)
+        common[shared] = True
+        keep = ~common[ends[0]] & ~common[ends[1]]
+        ends = ends[0][keep], ends[1][keep]
+    graph = sparse.coo_array((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(nodes, nodes))
+    return connected_components(graph, directed=False)[1][: n + m]
+
+
+def independent_parts(program: Program, links: Links, shared: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(rows, columns) of each part, in the order of their first columns; see :func:`part_numbers`.
+
+    The columns in ``shared`` belong to every part.
+    """
+    n = program.functions.columns
+    label = part_numbers(program.functions, links, shared)
     own = np.setdiff1d(np.arange(n), shared)
     _, where = np.unique(label[own], return_index=True)
     parts = []
     for part in label[own[np.sort(where)]].tolist():
         columns = own[label[own] == part]
-        rows = np.flatnonzero(label[n : n + m] == part)
+        rows = np.flatnonzero(label[n:] == part)
         parts.append((rows, np.union1d(columns, shared)))
     return parts

@@ -171,6 +171,7 @@ def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -
     low = np.maximum(bounds.training_low, deadline - bounds.mining_high)
     high = np.minimum(bounds.training_high, deadline - bounds.mining_low)
 
+    low, high = np.where(able, low, deadline / 2), np.where(able, high, deadline / 2)
     for _ in range(HALVINGS):  # the utility (1) is concave along t + s = T
         middle = (low + high) / 2
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -40,6 +40,14 @@ FORMATS = (".json", ".nc", ".parquet", ".csv")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """A shell that runs the tests in the background has its children ignore SIGINT, and theirs; these tests send it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """The real command, in a real process."""
     command = [COMMAND, *map(str, arguments)]

@@ -9,12 +9,14 @@ import cvxpy as cp
 import numpy as np
 import pyomo.environ as pyo
 import pytest
+import scipy.sparse
 from convex_games import a_game, some_prices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bcfl_opt as bo
 from bcfl_opt.conflict import irreducible
+from bcfl_opt.convex.rules import shown
 from bcfl_opt.models import problem1_cvxpy, problem1_pyomo, problem2_cvxpy, problem2_pyomo
 from bcfl_opt.nlp.program import program
 from bcfl_opt.nlp.unbounded import runaway
@@ -390,3 +392,10 @@ def test_a_conflict_of_many_constraints_is_told_by_family() -> None:
     assert (
         gives[1] == "if the others stand, step (10 of them, such as step[1]) has to give way by 0.5" and len(gives) == 3
     )
+
+
+def test_a_constant_of_one_entry_is_shown_as_its_number() -> None:
+    x = cp.Variable(1, name="x")
+    for constant in (2.5, np.array([2.5]), np.array([[2.5]]), scipy.sparse.csr_array([[2.5]])):
+        assert shown(cp.Constant(constant)) == "2.5"
+    assert shown(cp.multiply(np.array([2.5]), x)) == "2.5 * x"

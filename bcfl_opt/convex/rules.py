@@ -174,7 +174,7 @@ def _text(expression: Any) -> str:
     """An expression as one would write it; CVXPY's own text names its classes (PowerApprox)."""
     kind, parts = type(expression).__name__, [_text(argument) for argument in expression.args]
     if not parts:
-        return f"{float(expression.value):.6g}" if _is_number(expression) else " ".join(str(expression).split())
+        return f"{float(expression.value.sum()):.6g}" if _is_number(expression) else " ".join(str(expression).split())
     if isinstance(expression, Power):
         exponent = float(expression.p_used if expression.p_used is not None else expression.p.value)
         name = {0.5: "sqrt", 2.0: "square"}.get(exponent)

@@ -14,6 +14,7 @@ from test_variants import CLOSE, Data, make_game
 
 import bcfl_opt as bo
 from bcfl_opt.models import (
+    stackelberg_pyomo,
     variant_chosen_data,
     variant_chosen_deadlines,
     variant_energy_exponent,
@@ -190,3 +191,77 @@ def test_a_client_paid_by_the_cycle_does_not_dawdle_for_pay() -> None:
 def test_variants_whose_clients_cannot_be_read_off_are_refused_by_name(module, arguments: tuple) -> None:
     with pytest.raises(bo.ModelError, match="the model has no 'training_payment', so its clients' problems cannot be"):
         bo.solve(module.build(make_game(), *arguments), method="bilevel")
+
+
+# ---------------------------------------------------------------------- written as leader and followers
+
+
+def chosen_data_with_followers(game: bo.Game) -> pyo.ConcreteModel:
+    """Each client picks its cycles x and its times: max r x + b - rho x^3 / t^2 - rho psi^3 / s^2; the owner picks r and b."""
+    d = Data.of(game)
+    speed = (d.mu / 2 + d.psi) / d.T
+    m = pyo.ConcreteModel()
+    m.i = pyo.RangeSet(0, len(d.mu) - 1)
+    m.r = pyo.Var(m.i, bounds=(0, None), initialize=lambda m, i: float(3 * d.rho[i] * speed[i] ** 2))
+    m.b = pyo.Var(m.i, bounds=(0, None), initialize=lambda m, i: float(1.2 * d.rho[i] * d.psi * speed[i] ** 2))
+
+    def client(f: pyo.Block, i: int) -> None:
+        f.x = pyo.Var(bounds=(0.01, float(d.mu[i])), initialize=float(d.mu[i] / 2))
+        f.t = pyo.Var(bounds=(1e-3, None), initialize=float(d.mu[i] / 2 / speed[i]))
+        f.s = pyo.Var(bounds=(1e-3, None), initialize=float(d.psi / speed[i]))
+        f.mining = pyo.Expression(expr=float(d.rho[i]) * d.psi**3 / f.s**2)
+        pay = m.r[i] * f.x + m.b[i]
+        f.utility = pyo.Objective(expr=pay - float(d.rho[i]) * f.x**3 / f.t**2 - f.mining, sense=pyo.maximize)
+        f.deadline = pyo.Constraint(expr=f.t + f.s <= d.T)
+
+    m.client = pyo.Block(m.i, rule=client)
+    m.mining_rationality = pyo.Constraint(m.i, rule=lambda m, i: m.b[i] >= m.client[i].mining)
+    m.training_budget = pyo.Constraint(m.i, rule=lambda m, i: m.r[i] * m.client[i].x <= float(d.R_t[i]))
+    m.mining_budget = pyo.Constraint(m.i, rule=lambda m, i: m.b[i] <= game.mining_cap)
+    paid = sum(d.T + m.r[i] * m.client[i].x + m.b[i] for i in m.i)
+    trained = sum(m.client[i].x for i in m.i)
+    m.utility = pyo.Objective(expr=trained**0.5 - d.xi * paid, sense=pyo.maximize)
+    return m
+
+
+def test_chosen_data_is_what_the_followers_choose() -> None:
+    game = make_game(performance="sqrt", cost_weight=0.6, deadline=6.0)
+    single = bo.solve(variant_chosen_data.build(game)).raise_if_failed()
+    m = chosen_data_with_followers(game)
+    asked = bo.solve_bilevel(m, starts=1).raise_if_failed()
+    assert asked.objective == pytest.approx(single.objective, rel=1e-6)
+    cycles = [m.client[i].x.value for i in m.i]
+    np.testing.assert_allclose(cycles, single.clients["training_cycles"], rtol=1e-5)
+
+
+def test_a_bonus_with_followers() -> None:
+    game, bonus = bo.Game(bo.Population(pd.DataFrame({"mu": [9.0, 10.0, 11.0], "rho": 0.01}, index=list("abc")))), 0.05
+    single = bo.solve(variant_participation_bonus.build(game, bonus)).raise_if_failed()
+    m = stackelberg_pyomo.build(game)
+    assert len(m.clients) == 3
+    for i in m.clients:  # neither task must pay for itself any more
+        m.client[i].training_rationality.deactivate()
+        m.client[i].mining_rationality.deactivate()
+    m.even = pyo.Constraint(m.clients, rule=lambda m, i: m.training_price[i] == m.mining_price[i])
+    m.individual_rationality.deactivate()
+    m.with_bonus = pyo.Constraint(m.clients, rule=lambda m, i: m.client_utility[i] + bonus >= 0)
+    m.utility.set_value(m.owner_utility - game.cost_weight * bonus * len(m.clients))
+    asked = bo.solve_bilevel(m, starts=1).raise_if_failed()
+    assert asked.objective == pytest.approx(single.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0])
+def test_fairness_with_followers(alpha: float) -> None:
+    game, budget = bo.Game(bo.Population.random(4, seed=1)), 3.0
+    single = bo.solve(variant_fair_utilities.build(game, budget, alpha=alpha)).raise_if_failed()
+    m = stackelberg_pyomo.build(game)
+    m.training_budget.deactivate()
+    m.mining_budget.deactivate()
+    paid = sum(m.training_reward[i] + m.mining_reward[i] for i in m.clients)
+    m.payment_budget = pyo.Constraint(expr=paid <= budget)
+    fair = {1.0: pyo.log, 2.0: lambda u: -1 / u}[alpha]
+    m.utility.set_value(sum(fair(m.client_utility[i]) for i in m.clients))
+    asked = bo.solve_bilevel(m, starts=1).raise_if_failed()
+    assert asked.objective == pytest.approx(single.objective, rel=1e-6)
+    rent = single.clients["client_utility"][single.clients["recruited"]]
+    np.testing.assert_allclose(asked.clients["client_utility"][list(m.clients)], rent, rtol=1e-5)

@@ -217,7 +217,8 @@ def run(
     return Outcome(
         status,
         detail,
-        np.asarray(x, dtype=float)[:n],
+        # Where bounds leave next to nothing between them, IPOPT moves them by 1e-12 of their size, and ends beyond.
+        np.clip(np.asarray(x, dtype=float), low, high)[:n],
         presolved.restore(
             np.asarray(info["mult_g"], dtype=float),
             np.asarray(info["mult_x_L"], dtype=float)[:n],

@@ -384,3 +384,14 @@ def test_response_at_changed_bounds_is_the_reference(game: bo.Game, prices: pd.D
         found = response(c, p_t, p_m)
         assert found is not None
         assert found[:2] == split(c, p_t, p_m, *least_times(c, p_t, p_m, ""), c.deadline)
+
+
+def test_bounds_that_leave_next_to_nothing_are_kept() -> None:
+    """At Theorem 3.2's prices a client's caps leave one training time: IPOPT moves such bounds by 1e-12, the answer does not."""
+    population = bo.Population.sample().frame.assign(max_speed=np.inf)
+    game = bo.Game(bo.Population(population))
+    prices = bo.closed_form.theorem_3_2(game)
+    m = problem1_pyomo.build(game, prices, reward_caps=True)
+    solution = bo.solve(m).raise_if_failed()
+    assert solution.certificate is not None and solution.certificate.primal <= 1e-15
+    assert solution.objective == pytest.approx(bo.best_response(game, prices, reward_caps=True).objective, rel=1e-12)

@@ -23,9 +23,9 @@ from bcfl_opt.context import Context
 from bcfl_opt.nlp.conflict import Elastic
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.ipopt_options import validated
-from bcfl_opt.nlp.nonlinear import Answer, certified, program_of, solve_program
+from bcfl_opt.nlp.nonlinear import Answer, certified, solve_program
 from bcfl_opt.nlp.presolve import Multipliers, presolve
-from bcfl_opt.nlp.program import Program
+from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.subprogram import part_numbers, restricted
 from bcfl_opt.solution import Quality, Status
 from bcfl_opt.threads import one_thread
@@ -58,7 +58,7 @@ def solve_by_parts(model: BlockData, *, time_limit: float | None = None, **setti
     begin = time.perf_counter()
     settings["options"] = validated(settings.get("options") or {})
     with PauseGC():
-        read = program_of(model, settings.get("unit", 1.0))
+        read = program(model)
     reading = time.perf_counter() - begin
     if not part_numbers(read.functions).any():
         answer = solve_program(read, time_limit=_left(time_limit, begin), **settings)

@@ -118,11 +118,6 @@ class Answer:
         return result
 
 
-def program_of(model: BlockData, unit: float) -> Program:
-    """Read a Pyomo model. A game may be told in units in which large numbers are small ones, so no bound of it is infinite."""
-    return program(model) if unit == 1.0 else program(model, infinite=np.inf)
-
-
 @one_thread()
 def solve_program(
     model: BlockData | Program,
@@ -148,7 +143,7 @@ def solve_program(
     begin = time.perf_counter()
     options = validated(options or {})
     with PauseGC():  # reading makes many small objects, none of them garbage
-        read = model if isinstance(model, Program) else program_of(model, unit)
+        read = model if isinstance(model, Program) else program(model)
     x, multipliers = read.start(), None
     normal = None if unit == 1.0 or not len(x) else NormalForm.of(read, x)
     told, small = (read, 1.0) if normal is None else (normal.told(read), normal.small(by_index(read)))

@@ -15,6 +15,7 @@ from pyomo.core.base.constraint import Constraint, ConstraintData
 from pyomo.core.base.objective import Objective, ObjectiveData
 from pyomo.core.base.var import VarData
 
+from bcfl_opt.context import Context
 from bcfl_opt.errors import ModelError
 from bcfl_opt.nlp.derivatives import ShapeDerivatives, derivatives
 from bcfl_opt.nlp.shapes import Occurrences, Reader, Shape
@@ -217,10 +218,10 @@ class Program:
         return x
 
 
-def program(model: BlockData, infinite: float = INFINITE) -> Program:
+def program(model: BlockData) -> Program:
     """Read a Pyomo model (or block): its active objective and constraints, and the unfixed variables they use.
 
-    infinite : bounds and sides this large are none.
+    Bounds and sides beyond :data:`INFINITE` are none, but in a game, which may be told in units that make small numbers large.
 
     Raises
     ------
@@ -264,6 +265,7 @@ def program(model: BlockData, infinite: float = INFINITE) -> Program:
             reader.read(body, constraint)
 
     variables = reader.variables
+    infinite = np.inf if isinstance(getattr(model.model(), "bcfl", None), Context) else INFINITE
     bounds = [
         (-np.inf if low is None else low, np.inf if high is None else high) for low, high in map(_bounds, variables)
     ]

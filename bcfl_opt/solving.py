@@ -134,7 +134,7 @@ def _solve_pyomo(
 ) -> Solution:
     require("casadi", "cyipopt")
     from bcfl_opt.nlp.decomposition import clients_of, reason, solve_by_parts
-    from bcfl_opt.nlp.nonlinear import Answer
+    from bcfl_opt.nlp.nonlinear import Answer, Named
     from bcfl_opt.nlp.unbounded import direction
 
     previous = None if warm_start is None else warm_start._warm_start
@@ -169,6 +169,7 @@ def _solve_pyomo(
     begin = time.perf_counter()
     worst = answer.failures[0] if answer.failures else answer
     solved, partly = answer.status is Status.SOLVED, answer.status is Status.PARTLY_SOLVED
+    named = answer.named() if solved else Named({}, {}, {})
     solution = Solution(
         problem=name,
         solver="ipopt",
@@ -182,9 +183,9 @@ def _solve_pyomo(
         provenance=answer.provenance,
         _history=answer.history,
         _objective=answer.objective,
-        _variables=answer.variables() if solved else {},
-        _shadow_prices=answer.shadow_prices() if solved else {},
-        _multipliers=answer.raw_multipliers() if solved else {},
+        _variables=named.variables,
+        _shadow_prices=named.shadow_prices,
+        _multipliers=named.raw_multipliers,
         _warm_start=answer,
         _model=model,
         _direction=direction(worst.program, worst.x) if answer.status is Status.UNBOUNDED else {},
@@ -210,8 +211,7 @@ def _solved_part(told: Answer | None) -> SolvedPart | None:
     """told : with NaN for what has no answer."""
     if told is None or told.part is None:
         return None
-    variables, prices, multipliers = told.variables(), told.shadow_prices(), told.raw_multipliers()
-    return SolvedPart(told.part.objective, told.certificate, variables, prices, multipliers)
+    return SolvedPart(told.part.objective, told.certificate, *told.named())
 
 
 def _nearly(solution: Solution) -> bool:

@@ -82,10 +82,14 @@ def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
     start_a = {i: _start_payment(train[i] / start_t[i] ** k, r_t[i]) for i in mu}
     start_b = {i: _start_payment(mine[i] / start_s[i] ** k, r_m[i]) for i in mu}
 
-    m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_t)
-    m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_s)
-    m.training_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_a)
-    m.mining_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_b)
+    m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
+    m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
+    m.training_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
+    m.mining_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
+    m.training_time.set_values(start_t, skip_validation=True)
+    m.mining_time.set_values(start_s, skip_validation=True)
+    m.training_payment.set_values(start_a, skip_validation=True)
+    m.mining_payment.set_values(start_b, skip_validation=True)
     t, s, a, b = m.training_time, m.mining_time, m.training_payment, m.mining_payment
 
     m.training_price = over_clients(m, pyo.Expression, lambda i: a[i] / t[i])

@@ -101,8 +101,11 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
         return component(m.clients if index is None else index, rule=lambda _, i: rule(i))
 
     if form == "time":
-        m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_t)
-        m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_s)
+        m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
+        m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
+        # initialize= would check every number against the domain, at ten times the cost.
+        m.training_time.set_values(start_t, skip_validation=True)
+        m.mining_time.set_values(start_s, skip_validation=True)
         t, s = m.training_time, m.mining_time
         train, mine = {i: rho[i] * mu[i] ** 3 for i in ids}, {i: rho[i] * psi**3 for i in ids}
         least_t = {i: mu[i] * (rho[i] / p_t[i]) ** (1 / 3) if p_t[i] > 0 else None for i in ids}

@@ -10,6 +10,7 @@ d f* / d (a row's binding side) = -rows, d f* / d lower = x_lower and d f* / d u
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,15 +25,89 @@ from bcfl_opt.nlp.program import INFINITE, Program
 LOWER, UPPER = ".lower", ".upper"
 
 
-def shadow_prices(program: Program, multipliers: Multipliers) -> dict[str, Any]:
-    """Name -> Series by index (float for a scalar) of d objective* / d right-hand side, or / d bound."""
-    sense = program.sense
-    return _named(program, -sense * multipliers.rows, sense * multipliers.x_lower, -sense * multipliers.x_upper)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """A component's entries by index, and the place of each among the programme's rows or columns; -1 where it has none."""
+
+    component: Any
+    index: pd.Index
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, component: Any, index: list[Any], places: list[int]) -> Entries:
+        labels = pd.Index(index, tupleize_cols=True) if index else pd.Index([])
+        return cls(component, labels, np.array(places, dtype=np.int64))
+
+    def told(self, numbers: np.ndarray) -> Any:
+        """One number an entry, as a Series by index; a float for a scalar component."""
+        return pd.Series(numbers, index=self.index, dtype=float) if self.component.is_indexed() else float(numbers[0])
 
 
-def by_name(program: Program, multipliers: Multipliers) -> dict[str, Any]:
-    """Name -> Series by index (float for a scalar) of the raw multipliers of L, for the minimised objective."""
-    return _named(program, multipliers.rows, multipliers.x_lower, multipliers.x_upper)
+class Names:
+    """What rows and variables of a programme are called in its model: found out once, for all that is told of them."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        grouped: dict[int, tuple[Any, list[Any], list[int]]] = {}
+        for row, constraint in enumerate(program.constraints):
+            component = constraint.parent_component()
+            _, index, places = grouped.setdefault(id(component), (component, [], []))
+            index.append(constraint.index())
+            places.append(row)
+        self._rows = [Entries.of(*entries) for entries in grouped.values()]
+        place = {id(variable): column for column, variable in enumerate(program.variables)}
+        self._columns = [
+            Entries.of(component, list(component.keys()), [place.get(id(item), -1) for item in component.values()])
+            for component in components(program)
+        ]
+
+    def variables(self, x: np.ndarray) -> dict[str, Any]:
+        """Name -> Series by index (float for a scalar) for every active variable; those not in use keep their value, or NaN."""
+        result = {}
+        for entries in self._columns:
+            numbers = np.append(x, np.nan)[entries.places]
+            if (entries.places < 0).any():
+                own = np.array([item.value for item in entries.component.values()], dtype=float)
+                numbers = np.where(entries.places < 0, own, numbers)
+            result[entries.component.name] = entries.told(numbers)
+        return result
+
+    def shadow_prices(self, multipliers: Multipliers) -> dict[str, Any]:
+        """Name -> Series by index (float for a scalar) of d objective* / d right-hand side, or / d bound."""
+        sense = self._program.sense
+        return self._named(-sense * multipliers.rows, sense * multipliers.x_lower, -sense * multipliers.x_upper)
+
+    def raw_multipliers(self, multipliers: Multipliers) -> dict[str, Any]:
+        """Name -> Series by index (float for a scalar) of the multipliers of L, for the minimised objective."""
+        return self._named(multipliers.rows, multipliers.x_lower, multipliers.x_upper)
+
+    def _named(self, rows: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> dict[str, Any]:
+        rows = rows + 0.0  # -0 is 0
+        result = {entries.component.name: entries.told(rows[entries.places]) for entries in self._rows}
+        result.update(self._of_bounds(lower + 0.0, upper + 0.0))
+        return result
+
+    def _of_bounds(self, lower: np.ndarray, upper: np.ndarray) -> Iterator[tuple[str, Any]]:
+        """Bounds that exist. Those of a variable that is fixed, or in no active constraint or objective, are worth 0."""
+        program = self._program
+        for entries in self._columns:
+            component, used = entries.component, entries.places >= 0
+            if component.is_reference():
+                continue  # another name for variables that have their own
+            items = [] if used.all() else list(component.values())
+            for side, suffix, limits, numbers in (
+                (0, LOWER, program.x_lower, lower),
+                (1, UPPER, program.x_upper, upper),
+            ):
+                bounded, values = np.zeros(len(used), dtype=bool), np.zeros(len(used))
+                bounded[used] = np.isfinite(limits[entries.places[used]])
+                values[used] = numbers[entries.places[used]]
+                for k in np.flatnonzero(~used):
+                    bound = items[k].bounds[side]
+                    bounded[k] = bound is not None and abs(bound) < INFINITE
+                if bounded.any():
+                    kept = dataclasses.replace(entries, index=entries.index[bounded])
+                    yield f"{component.name}{suffix}", kept.told(values[bounded])
 
 
 def components(program: Program) -> list[Any]:
@@ -42,40 +117,6 @@ def components(program: Program) -> list[Any]:
         component = variable.parent_component()
         found.setdefault(id(component), component)
     return list(found.values())
-
-
-def _named(program: Program, rows: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> dict[str, Any]:
-    grouped: dict[int, tuple[Any, dict[Any, float]]] = {}
-    for constraint, number in zip(program.constraints, (rows + 0.0).tolist(), strict=True):
-        component = constraint.parent_component()
-        grouped.setdefault(id(component), (component, {}))[1][constraint.index()] = number
-    result = {component.name: series(component, numbers) for component, numbers in grouped.values()}
-    result.update(_of_bounds(program, lower + 0.0, upper + 0.0))
-    return result
-
-
-def _of_bounds(program: Program, lower: np.ndarray, upper: np.ndarray) -> Iterator[tuple[str, Any]]:
-    """Bounds that exist. Those of a variable that is fixed, or in no active constraint or objective, are worth 0."""
-    place = {id(variable): k for k, variable in enumerate(program.variables)}
-    for component in components(program):
-        if component.is_reference():
-            continue  # another name for variables that have their own
-        items = list(component.values())
-        columns = np.fromiter((place.get(id(item), -1) for item in items), dtype=np.int64, count=len(items))
-        used, index = columns >= 0, pd.Index(list(component.keys()), tupleize_cols=True)
-        for side, suffix, numbers in ((0, LOWER, lower), (1, UPPER, upper)):
-            bounded, values = np.zeros(len(items), dtype=bool), np.zeros(len(items))
-            bounded[used] = np.isfinite((program.x_lower, program.x_upper)[side][columns[used]])
-            values[used] = numbers[columns[used]]
-            for k in np.flatnonzero(~used):
-                bound = items[k].bounds[side]
-                bounded[k] = bound is not None and abs(bound) < INFINITE
-            if bounded.any():
-                name = f"{component.name}{suffix}"
-                yield (
-                    name,
-                    pd.Series(values[bounded], index=index[bounded]) if component.is_indexed() else float(values[0]),
-                )
 
 
 def series(component: Any, numbers: Mapping[Any, Any]) -> Any:

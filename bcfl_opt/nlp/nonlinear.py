@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from pyomo.common.gc_manager import PauseGC
@@ -17,10 +17,10 @@ from pyomo.core.expr.numvalue import value
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
 from bcfl_opt.context import Context
-from bcfl_opt.nlp import duals
 from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, NOTICEABLE, RELAXED, Attempt, gain, general
 from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
+from bcfl_opt.nlp.duals import Names
 from bcfl_opt.nlp.infeasibility import linear_conflict
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.kkt import certify
@@ -39,6 +39,14 @@ ESCAPES = 3
 DOUBTFUL = (Status.UNBOUNDED, Status.LOCALLY_INFEASIBLE, Status.NUMERICAL_FAILURE)
 #: Stops that another attempt would only repeat.
 FINAL = (Status.TIME_LIMIT, Status.INTERRUPTED, Status.NO_FREEDOM, Status.UNBOUNDED)
+
+
+class Named(NamedTuple):
+    """By component name, Series by index (floats for scalars); see :class:`bcfl_opt.nlp.duals.Names`."""
+
+    variables: Mapping[str, Any]
+    shadow_prices: Mapping[str, Any]
+    raw_multipliers: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -74,24 +82,13 @@ class Answer:
         for variable, number in zip(self.program.variables, self.x.tolist(), strict=True):
             variable.set_value(number, skip_validation=True)
 
-    def variables(self) -> dict[str, Any]:
-        """Component name -> Series by index (float for a scalar), for every active variable; unused ones keep their value."""
-        found = {id(variable): number for variable, number in zip(self.program.variables, self.x.tolist(), strict=True)}
-        result: dict[str, Any] = {}
-        for component in duals.components(self.program):
-            numbers = {index: found.get(id(item), item.value) for index, item in component.items()}
-            result[component.name] = duals.series(component, numbers)
-        return result
-
-    def shadow_prices(self) -> dict[str, Any]:
-        """Constraint or bound name -> d objective* / d right-hand side; see :mod:`bcfl_opt.nlp.duals`."""
+    def named(self) -> Named:
+        """What the model's components hold at the point."""
         assert self.multipliers is not None
-        return duals.shadow_prices(self.program, self.multipliers)
-
-    def raw_multipliers(self) -> dict[str, Any]:
-        """Constraint or bound name -> multiplier of the minimised objective; see :mod:`bcfl_opt.nlp.duals`."""
-        assert self.multipliers is not None
-        return duals.by_name(self.program, self.multipliers)
+        names = Names(self.program)
+        return Named(
+            names.variables(self.x), names.shadow_prices(self.multipliers), names.raw_multipliers(self.multipliers)
+        )
 
     def client_values(self, context: Context) -> dict[str, np.ndarray] | None:
         """Times and prices of the model's clients at the point; None where the model no longer has them."""
@@ -268,12 +265,12 @@ def _attempts(
 
     A model of unknown units is left to IPOPT's own scaling. In a game's own units, IPOPT's tolerances, which are absolute,
     are set to mean a millionth of what counts as small; a high barrier pays where the model is not convex, and solving each
-    barrier problem less tightly before the barrier is lowered where it is.
+    barrier problem less tightly before the barrier is lowered, and refining only the steps that need it, where it is.
     """
     if not isinstance(small, np.ndarray):
         return general(reduced, x)
     own_units = tight(float(small.min(initial=1.0)), finest)
-    lax = {"barrier_tol_factor": 100.0} if convex else {}
+    lax = {"barrier_tol_factor": 100.0, "min_refinement_steps": 0} if convex else {}
     smaller = tight(1e-3 * float(small.min(initial=1.0)), finest)
     own = [Attempt({**own_units, **lax}), Attempt({**smaller, "mu_init": 1e-2})]
     relaxed = [Attempt({**own_units, **RELAXED, **options}) for options in ({}, ADAPTIVE)]

@@ -157,9 +157,8 @@ class NormalForm:
 
 def by_index(program: Program) -> np.ndarray:
     """Numbers of groups: variables with the same index are one, and each of those without an index."""
-    keys = [
-        variable.index() if variable.index() is not None else (None, k) for k, variable in enumerate(program.variables)
-    ]
+    indices = (variable.index() for variable in program.variables)
+    keys = [(None, k) if index is None else index for k, index in enumerate(indices)]
     return pd.factorize(np.fromiter(keys, dtype=object, count=len(keys)))[0]
 
 

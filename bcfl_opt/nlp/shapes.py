@@ -46,6 +46,16 @@ UNARY: dict[str, Callable[[float], float]] = {
     "abs": abs,
 }
 
+#: What a node may be to a sum that is taken apart.
+_NUMBER, _VARIABLE, _NAMED, _SUM, _MONOMIAL = "number", "variable", "named", "sum", "monomial"
+_NEGATION, _PRODUCT, _DIVISION, _OTHER = "negation", "product", "division", "other"
+_EXACTLY = {
+    nodes.MonomialTermExpression: _MONOMIAL,
+    nodes.NegationExpression: _NEGATION,
+    nodes.ProductExpression: _PRODUCT,
+    nodes.DivisionExpression: _DIVISION,
+}
+
 Shape = tuple[Any, ...]
 Result = TypeVar("Result")
 
@@ -111,6 +121,7 @@ class Reader:
         self._slots: dict[int, int] = {}
         self._constants: list[float] = []
         self._component: Any = None
+        self._kinds: dict[type, str] = {}
         self._encoders: dict[type, Callable[[Any], Any]] = {}
 
     def read(self, expression: Any, component: Any) -> int:
@@ -118,10 +129,13 @@ class Reader:
         row = len(self.constant)
         self.constant.append(0.0)
         self._component = component
-        deeply(self._read, expression, row)
+        try:
+            self._split(expression, row)
+        except RecursionError:
+            deeply(self._again, expression, row)
         return row
 
-    def _read(self, expression: Any, row: int) -> None:
+    def _again(self, expression: Any, row: int) -> None:
         self._forget(row)
         self._split(expression, row)
 
@@ -141,43 +155,68 @@ class Reader:
 
     def _split(self, expression: Any, row: int) -> None:
         stack: list[tuple[Any, float]] = [(expression, 1.0)]
-        native = native_numeric_types
+        kinds, columns = self._kinds, self._columns
         while stack:
             node, factor = stack.pop()
-            kind = node.__class__
-            if kind in native:
-                self.constant[row] += factor * node
-            elif isinstance(node, VarData):
+            kind = kinds.get(node.__class__) or self._kind(node)
+            if kind is _VARIABLE:
                 if node.fixed:
                     self.constant[row] += factor * self._fixed(node)
                 else:
+                    column = columns.get(id(node))
                     self.row.append(row)
-                    self.column.append(self._column(node))
+                    self.column.append(self._column(node) if column is None else column)
                     self.coefficient.append(factor)
-            elif kind is nodes.MonomialTermExpression:
+            elif kind is _NUMBER:
+                self.constant[row] += factor * node
+            elif kind is _NAMED:
+                stack.append((self._unnamed(node), factor))
+            elif kind is _MONOMIAL:
                 coefficient, variable = node.args
-                if coefficient.__class__ not in native:
+                if kinds.get(coefficient.__class__) is not _NUMBER:
                     coefficient = self._number(coefficient)
                 stack.append((variable, factor * coefficient))
-            elif isinstance(node, nodes.SumExpression):
+            elif kind is _SUM:
                 stack.extend([(term, factor) for term in node.args])
             elif not node.is_potentially_variable():
                 self.constant[row] += factor * self._number(node)
-            elif isinstance(node, NamedExpressionData):
-                stack.append((self._unnamed(node), factor))
-            elif kind is nodes.NegationExpression:
+            elif kind is _NEGATION:
                 stack.append((node.args[0], -factor))
-            elif kind is nodes.ProductExpression and self._is_number(node.args[0]):
-                stack.append((node.args[1], factor * self._number(node.args[0])))
-            elif kind is nodes.ProductExpression and self._is_number(node.args[1]):
-                stack.append((node.args[0], factor * self._number(node.args[1])))
-            elif kind is nodes.DivisionExpression and self._is_number(node.args[1]):
-                divisor = self._number(node.args[1])
+            elif kind is _PRODUCT:
+                left, right = node.args
+                if self._is_number(left):
+                    stack.append((right, factor * self._number(left)))
+                elif self._is_number(right):
+                    stack.append((left, factor * self._number(right)))
+                else:
+                    self._file(node, factor, row)
+            elif kind is _DIVISION:
+                top, bottom = node.args
+                if not self._is_number(bottom):
+                    self._file(node, factor, row)
+                    continue
+                divisor = self._number(bottom)
                 if divisor == 0:
                     raise ModelError(f"{self._place()}: division by zero in {node}")
-                stack.append((node.args[0], factor / divisor))
+                stack.append((top, factor / divisor))
             else:
                 self._file(node, factor, row)
+
+    def _kind(self, node: Any) -> str:
+        """What a node is to a sum. Asked once a class: a model has many nodes, of a handful of classes."""
+        kind = node.__class__
+        if kind in native_numeric_types:
+            found = _NUMBER
+        elif issubclass(kind, VarData):
+            found = _VARIABLE
+        elif issubclass(kind, NamedExpressionData):
+            found = _NAMED
+        elif issubclass(kind, nodes.SumExpression):
+            found = _SUM
+        else:
+            found = _EXACTLY.get(kind, _OTHER)
+        self._kinds[kind] = found
+        return found
 
     def _file(self, node: Any, factor: float, row: int) -> None:
         """File a nonlinear term under its shape; what turns out to hold no variable goes to the constant."""
@@ -205,11 +244,9 @@ class Reader:
     def _encode(self, node: Any) -> Any:
         """A float if the node holds no free variable, else its shape; fills ``_slots`` and ``_constants``."""
         kind = node.__class__
-        if kind in native_numeric_types:
-            return float(node)
         encoder = self._encoders.get(kind)
         if encoder is None:
-            encoder = self._encoders[kind] = self._encoder(node)
+            encoder = self._encoders[kind] = float if kind in native_numeric_types else self._encoder(node)
         return encoder(node)
 
     def _encoder(self, node: Any) -> Callable[[Any], Any]:
@@ -272,13 +309,13 @@ class Reader:
         return ("+", *parts) if len(parts) > 1 else parts[0]
 
     def _encode_product(self, node: Any) -> Any:
-        left, right = self._encode(node.args[0]), self._encode(node.args[1])
+        left, right = map(self._encode, node.args)
         if left.__class__ is float and right.__class__ is float:
             return left * right
         return ("*", self._operand(left), self._operand(right))
 
     def _encode_division(self, node: Any) -> Any:
-        top, bottom = self._encode(node.args[0]), self._encode(node.args[1])
+        top, bottom = map(self._encode, node.args)
         if bottom.__class__ is float:
             if bottom == 0.0:
                 raise ModelError(f"{self._place()}: division by zero in {node}")
@@ -287,12 +324,13 @@ class Reader:
         return ("/", self._operand(top), self._operand(bottom))
 
     def _encode_power(self, node: Any) -> Any:
-        exponent = self._encode(node.args[1])
+        below, above = node.args
+        exponent = self._encode(above)
         if exponent == 0.0:
             return (
                 1.0  # before the base is encoded: what a shape does not hold must not become a slot or a constant of it
             )
-        base = self._encode(node.args[0])
+        base = self._encode(below)
         if exponent.__class__ is float:
             if base.__class__ is float:
                 return self._power(base, exponent, node)
@@ -366,9 +404,10 @@ class Reader:
         return float(variable.value)
 
     def _is_number(self, node: Any) -> bool:
-        if node.__class__ in native_numeric_types:
-            return True
-        return (isinstance(node, VarData) and node.fixed) or not node.is_potentially_variable()
+        kind = self._kinds.get(node.__class__) or self._kind(node)
+        if kind is _VARIABLE:
+            return bool(node.fixed)
+        return kind is _NUMBER or not node.is_potentially_variable()
 
     def _number(self, node: Any) -> float:
         try:

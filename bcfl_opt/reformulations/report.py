@@ -185,8 +185,8 @@ class Report:
         columns_of = {id(variable) for variable in self.read.variables} - decided
         columns = np.array([k for k, column in enumerate(read.variables) if id(column) in columns_of], dtype=np.int64)
         part = restricted(read, rows, columns)
-        prices = duals.shadow_prices(
-            part, Multipliers(multipliers.rows[rows], multipliers.x_lower[columns], multipliers.x_upper[columns])
+        prices = duals.Names(part).shadow_prices(
+            Multipliers(multipliers.rows[rows], multipliers.x_lower[columns], multipliers.x_upper[columns])
         )
         names = {variable.parent_component().name for f in self.followers for variable in f.decisions}
         return {name: number for name, number in prices.items() if name.rpartition(".")[0] not in names}

@@ -25,6 +25,8 @@ from bcfl_opt.fixed_cost import without_fixed_cost
 FLOOR = 1e-4
 #: Parts whose units of money differ by less than this, as a power of two, share one.
 ALIKE = 7.0
+#: Factors of a scaling that move by no more than this in a pass, as powers of two, stay: they are rounded to whole powers.
+SETTLED = 0.2
 #: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
 PROOF = 1e-9
 
@@ -232,6 +234,7 @@ class ConicProgram:
         in_cost = np.bincount(column_part, has_q, minlength=count) + np.bincount(of_p, minlength=count)
         in_cost = np.maximum(in_cost, 1.0)
         for _ in range(passes):
+            before = rows, columns, point, objective
             sums = np.bincount(A.row, a + columns[A.col], minlength=m) + has_b * (b + point[row_part])
             rows = -cones.spread(cones.total(sums) / in_rows)
             sums = np.bincount(A.col, a + rows[A.row], minlength=n) + has_q * (q + objective[column_part])
@@ -242,6 +245,9 @@ class ConicProgram:
             sums = np.bincount(column_part, has_q * (q + columns), minlength=count)
             sums += np.bincount(of_p, p + columns[P.row] + columns[P.col] - point[of_p], minlength=count)
             objective = -sums / in_cost
+            after = rows, columns, point, objective
+            if all(np.abs(new - old).max(initial=0.0) <= SETTLED for new, old in zip(after, before, strict=True)):
+                break
         return rows, columns, point, objective
 
 

@@ -10,6 +10,8 @@ converges quadratically from there, whatever the scale of each cone: two steps u
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
@@ -19,6 +21,12 @@ from bcfl_opt.convex.conic_program import ConicProgram
 #: Added to the diagonal so that redundant constraints (multipliers that are not unique) leave the system regular; the
 #: steps are corrected for it.
 REGULARISATION = 1e-11
+#: Columns one by one: clients are small blocks of their own, of which there is no dense panel to be had.
+SPARSE = {"panel_size": 1, "relax": 1}
+#: How often at most, and to what share of the right-hand side: one more correction then leaves nothing but rounding.
+CORRECTIONS, ENOUGH = 3, 1e-6
+#: What rounding leaves of a number, and the payment of which, in a scaled programme, the rest is nothing.
+ROUNDING, NOTHING = 8 * float(np.finfo(float).eps), 1e-3
 #: Dense programmes are left alone: the factorisation would cost more than the solve.
 DENSITY = 50
 
@@ -30,7 +38,8 @@ Entries = tuple[np.ndarray, np.ndarray, np.ndarray]
 def refine(
     program: ConicProgram, x: np.ndarray, z: np.ndarray, steps: int = 7, tolerance: float = 1e-14
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """The best of ``x, z`` and its Newton iterates, by largest residual, and how many steps it took.
+    """The first of the Newton iterates that only rounding keeps from being exact, or the best of them and ``x, z`` by largest
+    residual; and how many steps it took.
 
     ``program`` should be scaled. Cones for which no F is written here (semidefinite, power) leave the point as it is.
     """
@@ -40,20 +49,24 @@ def refine(
     best, smallest, taken = (x, z), _residual(program, x, z), 0
     previous, stalled, n = np.inf, 0, len(x)
     bounds = slice(cones.zero, cones.zero + cones.nonneg)
+    factors = None
     for step in range(1, steps + 1):
         value, by_s, by_z = _conditions(program, program.slack(x), z)
         matrix = sp.block_array([[program.P, program.A.T], [-(by_s @ program.A), by_z]], format="csc")
         right = -np.concatenate([program.P @ x + program.A.T @ z + program.q, value])
-        try:
-            factors = sla.splu((matrix + REGULARISATION * sp.eye_array(len(right), format="csc")).tocsc())
-        except RuntimeError:  # exactly singular
-            break
-        move = factors.solve(right)
-        for _ in range(3):
-            move = move + factors.solve(right - matrix @ move)
+        # The system hardly changes from step to step, so that the factors of the last one may do.
+        move, exact = (right, False) if factors is None else _solution(factors, matrix, right)
+        if not exact:
+            try:
+                factors = sla.splu((matrix + REGULARISATION * sp.eye_array(len(right), format="csc")).tocsc(), **SPARSE)
+            except RuntimeError:  # exactly singular
+                break
+            move, _ = _solution(factors, matrix, right)
         x, z = x + move[:n], z + move[n:]
         # Where constraints are redundant, multipliers can go below 0 at no gain; the others then take over.
         z[bounds] = np.maximum(z[bounds], 0.0)
+        if _rounded(program, x, z):
+            return x, z, step
         residual = _residual(program, x, z)
         if residual < smallest:
             best, smallest, taken = (x, z), residual, step
@@ -63,6 +76,17 @@ def refine(
             break
         previous = residual
     return (*best, taken)
+
+
+def _solution(factors: Any, matrix: sp.csc_array, right: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Of the system with this matrix by the factors of one near it; and was what they miss made good?"""
+    move = factors.solve(right)
+    for _ in range(CORRECTIONS):
+        rest = right - matrix @ move
+        move = move + factors.solve(rest)
+        if float(np.abs(rest).max()) <= ENOUGH * float(np.abs(right).max()):
+            return move, True
+    return move, False
 
 
 def _residual(program: ConicProgram, x: np.ndarray, z: np.ndarray) -> float:
@@ -75,6 +99,20 @@ def _residual(program: ConicProgram, x: np.ndarray, z: np.ndarray) -> float:
         cones.dual_violation(z),
     )
     return max(float(part.max(initial=0.0)) for part in parts)
+
+
+def _rounded(program: ConicProgram, x: np.ndarray, z: np.ndarray) -> bool:
+    """Is every single residual no more than what rounding its own terms leaves?"""
+    s, cones = program.slack(x), program.cones
+    size = abs(program.A) @ np.abs(x) + np.abs(program.b)
+    terms = abs(program.P) @ np.abs(x) + abs(program.A).T @ np.abs(z) + np.abs(program.q)
+    products = cones.total(size * np.abs(z))
+    return bool(
+        (np.abs(program.P @ x + program.A.T @ z + program.q) <= ROUNDING * terms).all()
+        and (np.abs(cones.total(s * z)) <= ROUNDING * np.maximum(products, NOTHING)).all()
+        and (cones.violation(s) <= ROUNDING * cones.largest(size)).all()
+        and (cones.dual_violation(z) <= ROUNDING * cones.largest(np.abs(z))).all()
+    )
 
 
 def _conditions(program: ConicProgram, s: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, sp.csc_array, sp.csc_array]:

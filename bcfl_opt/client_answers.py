@@ -76,8 +76,7 @@ def confirmed(
     assert solution.game is not None and solution.clients is not None
     gap, client = follower_gap(solution.game, solution.clients, dropped, context.response)
     where = {**certificate.where, "follower_gap": f"client {client!r}"}
-    unscaled = {**certificate.unscaled, "follower_gap": gap * solution.game.deadline}
-    certificate = dataclasses.replace(certificate, follower_gap=gap, where=where, unscaled=unscaled)
+    certificate = dataclasses.replace(certificate, follower_gap=gap, where=where)
     if certificate.holds():
         return dataclasses.replace(solution, certificate=certificate)
     clients = solution.clients.copy()
@@ -88,8 +87,9 @@ def confirmed(
     )
     clients["recruited"] = False
     detail = (
-        f"client {client!r} would move its times by {gap:.3g} of the deadline; the model drops the clients' optimality and "
-        "gets it back only where the payments are as small as rationality allows"
+        f"client {client!r} would answer these prices otherwise (its times would move by {gap:.3g} of the deadline, or its "
+        "utility by that share of its payments); the model drops the clients' optimality and gets it back only where the "
+        "payments are as small as rationality allows"
     )
     return dataclasses.replace(
         solution,

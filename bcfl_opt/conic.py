@@ -182,9 +182,9 @@ def _solve_clarabel(
         raise ModelError("the problem's data hold NaN or infinite numbers; check constants and parameters")
     timing = {"compile": time.perf_counter() - begin}
 
-    names = _column_names(problem, compiled)
+    names, owners = _column_names(problem, compiled), _owners(problem, compiled, program)
     provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
-    outcome = _attempts(program, options, time_limit, names, timing, provenance, 0.0 if examine else FAR)
+    outcome = _attempts(program, options, time_limit, names, owners, timing, provenance, 0.0 if examine else FAR)
     duals = np.zeros(len(kept))
     duals[kept] = outcome.z
 
@@ -234,6 +234,7 @@ def _attempts(
     options: dict[str, Any],
     time_limit: float | None,
     names: Any,
+    owners: np.ndarray | None,
     timing: dict[str, float],
     provenance: dict[str, Any],
     reach: float,
@@ -245,7 +246,7 @@ def _attempts(
     best: _Outcome | None = None
     for attempt in ATTEMPTS:
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
-        outcome = _run(scaled, {**attempt, **options}, left, names, reach)
+        outcome = _run(scaled, {**attempt, **options}, left, names, owners, reach)
         x, z = scaling.back(outcome.x, outcome.z)
         if outcome.certificate is not None:
             z[: len(shift)] += shift
@@ -266,7 +267,12 @@ def _attempts(
 
 
 def _run(
-    program: ConicProgram, options: dict[str, Any], time_limit: float | None, names: Any, reach: float
+    program: ConicProgram,
+    options: dict[str, Any],
+    time_limit: float | None,
+    names: Any,
+    owners: np.ndarray | None,
+    reach: float,
 ) -> _Outcome:
     """One run of Clarabel and the Newton steps after it; the certificate decides, not the solver's word."""
     word, x, z, iterations, log = _clarabel(program, options, time_limit)
@@ -290,8 +296,10 @@ def _run(
             detail = f"along {names(int(np.abs(x).argmax()))}{feasible}"
     elif np.isfinite(x).all() and np.isfinite(z).all():
         x, z, _ = refine(program, x, z)
-        certificate = program.certify(x, z, unit=UNIT, names=names, reach=reach)
-        if certificate.holds():
+        certificate = program.certify(x, z, unit=UNIT, names=names, reach=reach, owners=owners)
+        if certificate.holds() and reach and not program.proves_cost(x, z, reach):
+            status, detail = Status.NOT_CERTIFIED, "whether any violation is needed is lost to rounding"
+        elif certificate.holds():
             status, detail = Status.SOLVED, ""
         elif status is Status.SOLVED:
             status, detail = Status.NOT_CERTIFIED, certificate.failure()
@@ -387,6 +395,17 @@ def _column_names(problem: ConvexProblem, compiled: Compiled) -> Any:
         return next((problem.entry(v, entry) for v, entry in found), "an auxiliary variable of CVXPY")
 
     return name
+
+
+def _owners(problem: ConvexProblem, compiled: Compiled, program: ConicProgram) -> np.ndarray | None:
+    """Place among the clients of whom each column belongs to, -1 where it is nobody's; None without clients."""
+    if problem.clients is None:
+        return None
+    owners = np.full(len(program.q), -1)
+    for variable, start in compiled.places(problem.problem):
+        if variable.shape == (len(problem.clients),):
+            owners[start : start + variable.size] = np.arange(variable.size)
+    return owners
 
 
 def _direction(problem: ConvexProblem, compiled: Compiled, ray: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,10 @@ import pandas as pd
 from bcfl_opt import exact, participation
 from bcfl_opt.game import Game
 from bcfl_opt.population import Population
+from bcfl_opt.utilities import energy_cost
 
+#: A move of less than this share of the deadline is none: what the prices' last digits leave of it.
+NEGLIGIBLE = 1e-9
 #: The clients' own limits that a model has by name and a user may take away.
 SPEED_LIMITS = ("training_speed_limit", "mining_speed_limit")
 
@@ -22,7 +25,11 @@ def follower_gap(
     dropped: Mapping[str, Iterable[Hashable]] | None = None,
     response: Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[float, Any]:
-    """Largest move of a client that answers the table's prices optimally, as a share of the deadline; and whose it is.
+    """What moves the client that is least content: how far, as a share of the deadline, it would move its times to answer the
+    table's prices optimally, or what it would gain by that, as a share of its payments and costs; and whose it is.
+
+    A client whose mining pays a billionth of its training moves nothing and gains much where rounding leaves it room, and
+    one that hardly cares moves far; a gain by a move below :data:`NEGLIGIBLE` is rounding of the prices.
 
     dropped : ids of clients without a ``training_speed_limit`` or ``mining_speed_limit``, which a user took away.
     response : the clients' optimal times, from their rows of the table, where their problem is not Problem 1.
@@ -53,13 +60,27 @@ def follower_gap(
     difference = (prices["training_price"] - prices["mining_price"]).to_numpy()
     t, _ = exact.response_times(scale * sub.population.training_cycles, scale * sub.mining_cycles, difference, deadline)
     shortage = np.maximum(low_t + low_s - deadline, 0.0)
-    with np.errstate(invalid="ignore"):  # a price of 0 leaves no answer: the least time and the shortage are infinite
+    found_t, found_s = (table[name].to_numpy() for name in ("training_time", "mining_time"))
+    with np.errstate(all="ignore"):  # a price of 0 leaves no answer: the least time and the shortage are infinite
         t = np.clip(t, low_t, np.maximum(deadline + shortage - low_s, low_t))
         s = deadline + shortage - t
-        moves = np.abs(table["training_time"].to_numpy() - t) + np.abs(table["mining_time"].to_numpy() - s) + shortage
-    moves = np.where(np.isfinite(moves), moves, np.inf) / deadline
-    k = int(moves.argmax())
-    return float(moves[k]), table.index[k]
+        moves = np.abs(found_t - t) + np.abs(found_s - s) + shortage
+        moves = np.where(np.isfinite(moves), moves, np.inf) / deadline
+        best, _ = _utility(sub, prices, t, s)
+        found, size = _utility(sub, prices, found_t, found_s)
+        gains = np.where((moves > NEGLIGIBLE) & (shortage == 0.0), (best - found) / size, 0.0)
+    gaps = np.fmax(moves, gains)
+    k = int(gaps.argmax())
+    return float(gaps[k]), table.index[k]
+
+
+def _utility(game: Game, prices: pd.DataFrame, t: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(1) at these times, and the sum of its terms."""
+    population = game.population
+    rho = population.energy_coefficient
+    reward = prices["training_price"].to_numpy() * t + prices["mining_price"].to_numpy() * s
+    cost = energy_cost(t, population.training_cycles, rho) + energy_cost(s, game.mining_cycles, rho)
+    return reward - cost, reward + cost
 
 
 def _least_times(

@@ -227,7 +227,7 @@ def client_case(rng: np.random.Generator, game: bo.Game, prices: pd.DataFrame) -
         change = "reward caps"  # what is 1e20 times as long as it was thought to be is taken for unbounded
     elif change == "no deadline":
         splits = {name: dataclasses.replace(split, deadline=INF) for name, split in splits.items()}
-    elif change == "shared time" and inside and min(screen[name] for name in inside) > BAND:
+    elif change == "shared time" and inside and min(abs(room) for room in screen.values()) > BAND:
         # The multiplier first, then the limit it belongs to.
         slopes = [
             splits[n].w_t + 2 * reference.energy_constant(clients[n], clients[n].mu) / splits[n].low_t ** 3

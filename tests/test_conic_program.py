@@ -51,6 +51,28 @@ def test_a_certificate_holds_at_the_optimum_and_at_no_other_point() -> None:
     assert residuals(program, x, z * np.array([1.0, 0.5, 1, 1]))["dual"] > 1e-2
 
 
+def test_a_shared_constraint_does_not_let_one_owner_drown_another() -> None:
+    """min x_1 + 1e-12 x_2, x >= 1, x_1 + x_2 >= 2: at (1, 2) the second owner pays twice what it needs, the whole 1e-12 more."""
+    A, b = sp.csc_array(-np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])), -np.array([1.0, 1.0, 2.0])
+    program = ConicProgram(sp.csc_array((2, 2)), np.array([1.0, 1e-12]), A, b, Cones(0, 3))
+    x, z = np.array([1.0, 2.0]), np.array([1.0, 1e-12, 0.0])
+    owners = np.array([0, 1])
+    assert max(residuals(program, x, z).values()) < 1e-11
+    assert program.certify(x, z, unit=1e-3, names=str, owners=owners).gap == pytest.approx(0.5)
+    assert max(program.certify(np.ones(2), z, unit=1e-3, names=str, owners=owners).residuals.values()) < 1e-15
+    nobody = program.certify(x, z, unit=1e-3, names=str, owners=np.array([0, -1]))
+    assert nobody.gap is not None and nobody.gap < 1e-11
+
+
+@pytest.mark.parametrize(("slope", "proven"), [(1e-12, False), (1e-16, True)])
+def test_a_violation_that_a_far_point_needs_not_is_not_proven(slope: float, proven: bool) -> None:
+    """min v, v >= 1e-7 - slope y, v >= 0: 1e-7 at y = 0, with multiplier 1; none at y = 1e5, or only at 1e9, beyond reach."""
+    A, b = sp.csc_array(-np.array([[1.0, slope], [1.0, 0.0]])), np.array([-1e-7, 0.0])
+    program = ConicProgram(sp.csc_array((2, 2)), np.array([1.0, 0.0]), A, b, Cones(0, 2))
+    x, z = np.array([1e-7, 0.0]), np.array([1.0, 0.0])
+    assert program.proves_cost(x, z, conic.FAR) is proven
+
+
 def test_unscaled_residuals_of_a_conic_programme_are_in_its_own_units() -> None:
     program, x, z = optimum()
     assert max(program.unscaled(x, z).values()) < 1e-15

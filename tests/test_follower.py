@@ -52,8 +52,31 @@ def test_a_shift_of_one_time_is_seen(game: bo.Game, shift: float, client: int) -
         moved.loc[client, "mining_time"] += partner * game.deadline
         gap, who = follower_gap(game, moved)
         assert who == client
-        assert gap == pytest.approx(abs(shift) + abs(partner), rel=1e-6)
+        move = abs(shift) + abs(partner)
+        if shift + partner >= 0:  # the gain is of second order, or there is none: the time is not there
+            assert gap == pytest.approx(move, rel=1e-6)
+        else:  # time left unused is worth (p + 2 C / t) a unit of time, of R + C
+            row = response.loc[client]
+            cost = row["training_reward"] + row["mining_reward"] - row["client_utility"]
+            of_training = game.population.energy_coefficient[client] * row["training_speed"] ** 3
+            worth = (0.1 + 2 * of_training) * move * game.deadline
+            gain = worth / (row["training_reward"] + row["mining_reward"] + cost)
+            assert gap == pytest.approx(max(move, gain), rel=1e-3)
         assert gap > TOLERANCE
+
+
+@pytest.mark.parametrize("hair", [6e-8, 1e-9])
+def test_a_fortune_for_a_move_too_small_to_see_is_seen(hair: float) -> None:
+    # Prices that leave one point: t = 15e-6 of 15 at a high price, s the rest. A mining price higher by h needs s (1 - h / 3),
+    # so that t can grow by d = 5 h of 15e-6, and its utility, 0, to p t (1 + d - (1 + d)^-2) = 3 d p t, of terms 2 p t.
+    game = bo.Game(pd.DataFrame({"mu": [0.01], "rho": 1.0}), mining_cycles=0.1, deadline=15.0)
+    t = 15e-6
+    s = 15.0 - t
+    prices = {"training_price": [(0.01 / t) ** 3], "mining_price": [(0.1 / s) ** 3 * (1 + hair)]}
+    table = pd.DataFrame({"training_time": [t], "mining_time": [s], **prices, "recruited": True})
+    gap, _ = follower_gap(game, table)
+    moves = 2 * hair / 3
+    assert gap == pytest.approx(1.5 * hair / 3 / 1e-6 if moves > 1e-9 else moves, rel=0.05)
 
 
 @pytest.mark.parametrize("column", ["training_price", "mining_price"])
@@ -133,7 +156,7 @@ def test_what_the_clients_would_not_do_is_no_success_and_hands_out_nothing(
     solution = bo.solve(m)
     assert solution.status is bo.Status.FOLLOWER_NOT_OPTIMAL, solution
     assert not solution.succeeded and solution.quality is bo.Quality.NONE
-    assert "would move its times by" in solution.message
+    assert "its times would move by" in solution.message
     assert solution.certificate is not None and solution.certificate.worst[0] == "follower_gap"
     assert solution.certificate.primal <= TOLERANCE  # the programme itself was solved
     for name in ("objective", "variables", "shadow_prices", "prices", "owner_utility"):

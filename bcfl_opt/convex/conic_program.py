@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 from scipy.sparse.csgraph import connected_components
 
-from bcfl_opt.certificate import Certificate
+from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.convex.cones import Cones
 from bcfl_opt.fixed_cost import without_fixed_cost
 
@@ -27,6 +27,8 @@ FLOOR = 1e-4
 ALIKE = 7.0
 #: Factors of a scaling that move by no more than this in a pass, as powers of two, stay: they are rounded to whole powers.
 SETTLED = 0.2
+#: Share of a least violation that may be lost to rounding.
+LOST = 0.01
 #: A proof that there is no point, or no limit, must hold up to this, relative to what cancels in it.
 PROOF = 1e-9
 
@@ -89,17 +91,26 @@ class ConicProgram:
 
     @np.errstate(all="ignore")
     def certify(
-        self, x: np.ndarray, z: np.ndarray, *, unit: float, names: Callable[[int], str], reach: float = 0.0
+        self,
+        x: np.ndarray,
+        z: np.ndarray,
+        *,
+        unit: float,
+        names: Callable[[int], str],
+        reach: float = 0.0,
+        owners: np.ndarray | None = None,
     ) -> Certificate:
         """Residuals of the point x with multipliers z; s is what the constraints leave.
 
         unit : what counts as small in this model: residuals are relative to the size of their terms, but to no less than
             this (1 for a model of unknown scale, the usual mix of absolute and relative).
         names : column of x -> how a person would call it. reach : the least move of a variable that a residual counts by.
+        owners : number of each column's owner, such as a client, -1 where it has none.
 
         For every feasible y, f(y) >= f(x) - s'z - sum |r_j| |y_j - x_j| with r = P x + A'z + q: that is the duality gap,
         with |x_j| for |y_j - x_j|. Both s'z and r are counted with their absolute values, so nothing cancels. Parts that
-        nothing connects have gaps of their own, and the largest, relative to its part's objective, counts.
+        nothing connects have gaps of their own, and the largest, relative to its part's objective, counts; so have parts that
+        only a constraint shared by several owners connects.
         """
         cones, s = self.cones, self.slack(x)
         size = np.maximum(cones.largest(abs(self.A) @ np.abs(x) + np.abs(self.b)), unit)
@@ -111,22 +122,47 @@ class ConicProgram:
         move = np.maximum(size_of_x, reach)
         stationarity = residual * move / np.maximum(terms * move, least)
         products = np.abs(cones.total(s * z))
-        columns, rows = self.parts
-        of_cone = rows[cones.starts]
-        count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
-        scale = np.bincount(columns, np.abs(self.q * x) + np.abs(x * (self.P @ x)), minlength=count)
-        scale = np.maximum(scale, unit)
-        share = np.maximum(scale / np.maximum(np.bincount(columns, minlength=count), 1), unit)
-        gap = np.bincount(of_cone, products, minlength=count)
-        gap += np.bincount(columns, residual * np.abs(x), minlength=count)
+        complementarity, gap = self._gap(self.parts, x, products, residual, unit)
+        alone = None if owners is None else self._within_one_owner(owners)
+        if alone is not None and not alone.all():
+            own = self._gap(self._parts(alone), x, products, residual, unit, shared=True)
+            complementarity, gap = max(complementarity, own[0]), max(gap, own[1])
         return Certificate(
             primal=float((cones.violation(s) / size).max(initial=0.0)),
             dual=float((cones.dual_violation(z) * size).max(initial=0.0) / max(float(weight.max(initial=0.0)), 1e-300)),
-            complementarity=float((products / share[of_cone]).max(initial=0.0)),
+            complementarity=complementarity,
             stationarity=float(stationarity.max(initial=0.0)),
-            gap=float((gap / scale).max(initial=0.0)),
+            gap=gap,
             where={"stationarity": names(int(stationarity.argmax()))} if len(x) else {},
         )
+
+    def _gap(
+        self,
+        parts: tuple[np.ndarray, np.ndarray],
+        x: np.ndarray,
+        products: np.ndarray,
+        residual: np.ndarray,
+        unit: float,
+        *,
+        shared: bool = False,
+    ) -> tuple[float, float]:
+        """Largest s'z of a cone and largest gap of a part, relative to the objective of the part, but to no less than unit.
+
+        shared : the parts share constraints, which may weigh more than a part's own objective: that counts however small it is.
+        """
+        columns, rows = parts
+        of_cone = rows[self.cones.starts]
+        count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
+        scale = np.bincount(columns, np.abs(self.q * x) + np.abs(x * (self.P @ x)), minlength=count)
+        scale = (
+            np.where(scale > 0, scale, max(float(scale.max(initial=0.0)), unit)) if shared else np.maximum(scale, unit)
+        )
+        share = scale / np.maximum(np.bincount(columns, minlength=count), 1)
+        share = share if shared else np.maximum(share, unit)
+        gap = np.bincount(of_cone, products, minlength=count) + np.bincount(
+            columns, residual * np.abs(x), minlength=count
+        )
+        return float((products / share[of_cone]).max(initial=0.0)), float((gap / scale).max(initial=0.0))
 
     @np.errstate(all="ignore")
     def unscaled(self, x: np.ndarray, z: np.ndarray) -> dict[str, float]:
@@ -179,13 +215,43 @@ class ConicProgram:
         outside = self.cones.violation(-(self.A @ x)) > PROOF * self.cones.largest(abs(self.A) @ np.abs(x))
         return bool(-(self.q @ x) > PROOF * (np.abs(self.q) @ np.abs(x)) and not curved.any() and not outside.any())
 
+    @np.errstate(all="ignore")
+    def proves_cost(self, x: np.ndarray, z: np.ndarray, reach: float) -> bool:
+        """Is an objective that is never negative surely positive in every part in which it is not (next to) 0 at x?
+
+        By the bound of :meth:`certify`, for every feasible y with |y_j - x_j| <= max(|x_j|, reach): where scaling has failed,
+        a residual of nothing and a variable that has far to go make up for an objective of next to nothing.
+        """
+        columns, rows = self.parts
+        count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
+        value = np.bincount(columns, x * (self.q + self.P @ x / 2), minlength=count)
+        residual = np.abs(self.P @ x + self.A.T @ z + self.q)
+        lost = np.bincount(rows[self.cones.starts], np.abs(self.cones.total(self.slack(x) * z)), minlength=count)
+        lost += np.bincount(columns, residual * np.maximum(np.abs(x), reach), minlength=count)
+        return bool(((value <= TOLERANCE * value.max(initial=0.0)) | (lost <= LOST * value)).all())
+
     @cached_property
     def parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Number of the part of each column and of each row: what neither A, P nor a cone connects are different parts."""
+        return self._parts(np.ones(len(self.b), dtype=bool))
+
+    def _within_one_owner(self, owners: np.ndarray) -> np.ndarray:
+        """By row: is its cone on the columns of one owner at most?"""
+        A, cones = self.A.tocoo(), self.cones
+        owned = owners[A.col] >= 0
+        cone, owner = np.repeat(np.arange(len(cones.sizes)), cones.sizes)[A.row[owned]], owners[A.col[owned]]
+        least, most = np.full(len(cones.sizes), len(owners)), np.full(len(cones.sizes), -1)
+        np.minimum.at(least, cone, owner)
+        np.maximum.at(most, cone, owner)
+        return cones.spread(least >= most)
+
+    def _parts(self, connects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """connects : which rows connect their columns; whole cones."""
         A, P, cones = self.A.tocoo(), self.P.tocoo(), self.cones
         m, n = A.shape
-        first = np.concatenate([A.col, P.col, n + np.arange(m)])
-        second = np.concatenate([n + A.row, P.row, n + cones.spread(cones.starts)])
+        entry = connects[A.row]
+        first = np.concatenate([A.col[entry], P.col, n + np.arange(m)])
+        second = np.concatenate([n + A.row[entry], P.row, n + cones.spread(cones.starts)])
         graph = sp.coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(n + m, n + m))
         label = connected_components(graph, directed=False)[1]
         return label[:n], label[n:]

@@ -237,9 +237,10 @@ def algorithm_1(game: Game, incumbent: pd.DataFrame | None = None, printed: bool
 def algorithm_2(game: Game, incumbent: pd.DataFrame | None = None) -> pd.DataFrame:
     """The paper's mechanism with incomplete information, line by line: prices (19), (20), then speeds (11), (12).
 
-    ``game``, ``incumbent``, result and the treatment of clients without an answer: as :func:`algorithm_1`. In addition the owner
-    offers its new price only to clients that it expects to have a utility of at least 0 (lines 3-6); the others keep
-    the incumbent price. Prices (20) above the mining cap (14) are no strategy of Problem 3: such clients get no offer.
+    ``game``, ``incumbent``, the table (a row a client) and the treatment of clients without an answer: as
+    :func:`algorithm_1`. In addition the owner offers its new price only to clients that it expects to have a utility of at
+    least 0 (lines 3-6); the others keep the incumbent price. Prices (20) above the mining cap (14) are no strategy of
+    Problem 3: such clients get no offer.
 
     Source: Algorithm 2.
     """

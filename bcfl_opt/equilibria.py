@@ -60,6 +60,8 @@ def equilibrium(
     ------
     InputError : an argument cannot be used as given; or ``payment_budget`` with ``reward_caps`` and the common deadline,
         where choosing who stops early under the budget would be a combinatorial problem.
+
+    Source: Problems 2 and 3, (2), (8)-(10), (13)-(18); theory 5.1-5.5.
     """
     own = choice("deadlines", deadlines, ("common", "chosen")) == "chosen"
     rent = game._by_client("reservation_utility", reservation_utility)

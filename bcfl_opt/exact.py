@@ -70,12 +70,16 @@ def best_response(game: Game, prices: pd.DataFrame, reward_caps: bool = False) -
 
     Parameters
     ----------
-    game : the game. prices : from ``game.prices(training=..., mining=...)`` [money / time].
+    game : the game. prices : from ``game.prices(training=..., mining=...)``, a row a client [money / time].
     reward_caps : the client also faces (7) t p_t <= R_t and (3) s p_m <= R_m; then the deadline need not bind.
 
     Returns
     -------
     Solution with the objective sum of U over the clients that can respond; the others carry their reason.
+
+    Raises
+    ------
+    InputError : prices that do not fit the game's clients, or are no prices.
 
     U is concave in the times and rises in both, so the deadline binds unless the caps bind first, and the answer is the
     root of h, clipped to the client's interval. Source: Problem 1, (8)-(10), section 2.2.1; theory 1.3, 1.5.

@@ -311,7 +311,10 @@ class Game:
     # ------------------------------------------------------------------ the rest
 
     def performance_value(self, recruited: np.ndarray | None = None, cycles: np.ndarray | None = None) -> float:
-        """f(sum of mu over the recruited clients): who does no work trains nothing (2). cycles : in place of mu."""
+        """f(sum of mu over the recruited clients): who does no work trains nothing (2).
+
+        recruited : boolean, one a client; by default all. cycles : in place of mu, one a client [cycles].
+        """
         cycles = self.population.training_cycles if cycles is None else cycles
         total = float(cycles.sum() if recruited is None else cycles[np.asarray(recruited)].sum())
         function = self.performance if callable(self.performance) else PERFORMANCES[self.performance]

@@ -107,12 +107,19 @@ def cross_check(game: Game, prices: pd.DataFrame | None = None) -> CrossCheck:
     Parameters
     ----------
     game : the game.
-    prices : prices for Problem 1 and Theorem 3.1; by default those of Theorem 3.2 (corrected), the paper's own play.
+    prices : prices for Problem 1 and Theorem 3.1, a row a client [money / time]; by default those of Theorem 3.2 (corrected),
+        the paper's own play.
 
     Returns
     -------
     CrossCheck. A client without an answer is left out of a programme with its reason in ``clients``; sums run over the
     others.
+
+    Raises
+    ------
+    InputError : prices that do not fit the game's clients. SolverMissingError : a solver of one of the routes is missing.
+
+    Source: Problems 1-3, Theorems 3.1, 3.2, 4.1.
     """
     prices = game.checked_prices(closed_form.theorem_3_2(game) if prices is None else prices)
     _ = game.caps  # computed once, shared by the games made from this one

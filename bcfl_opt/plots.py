@@ -110,8 +110,9 @@ def response_curves(
     Parameters
     ----------
     client : an id; by default the first that can be recruited. price : which one is swept, "training_price" or
-        "mining_price". values : of that price; by default 200 up to 20 times the equilibrium's. other : the other
-        price; by default 4 times the equilibrium's, which leaves the client something to decide.
+        "mining_price". values : of that price, in increasing order, shape (k,) [money / time]; by default 200 up to 20
+        times the equilibrium's. other : the other price; by default 4 times the equilibrium's, which leaves the client
+        something to decide.
     """
     ax = axes_or_new(ax)
     choice("price", price, PRICES)
@@ -399,7 +400,7 @@ def sweep(
 
     Parameters
     ----------
-    data : from :func:`bcfl_opt.sweep`. quantity : a variable of it, with numbers.
+    data : the dataset from :func:`bcfl_opt.sweep`. quantity : a variable of it, with numbers.
     along : the dimension along the axis; by default the first of ``quantity`` that nothing else is said of.
     lines : the dimension with a line for each value, of at most seven values; by default the next one, if there is one.
     at : a value for every other dimension, ``client="phone-1"`` or the nearest of numbers, ``deadline=15``.

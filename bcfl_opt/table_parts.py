@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bcfl_opt.errors import InputError, listing
 from bcfl_opt.memory import available_memory, size_text
+
+#: Bytes of a number, by Parquet's names.
+SIZES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8}
 
 
 @contextlib.contextmanager
@@ -24,7 +28,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, csv.Error) as error:  # pandas' and Arrow's parse errors are ValueErrors
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:  # pandas' parse errors are ValueErrors
         raise InputError(f"{path.name}: cannot be read as {path.suffix[1:]}: {str(error).strip()}") from error
 
 
@@ -113,10 +117,10 @@ def memory_of(metadata: pq.FileMetaData) -> float:
     The table decoded, its copy as a frame, three columns of numbers twice, and the table of hashes in which ids are
     compared (about 72 bytes a client, as measured).
     """
-    decoded = 0.0
-    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    for k in range(metadata.num_columns):
-        encoded = sum(group.column(k).total_uncompressed_size for group in groups)
-        fixed = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4}.get(metadata.schema.column(k).physical_type, 8)
-        decoded += max(encoded, fixed * metadata.num_rows)  # equal values are stored once
-    return 2 * decoded + (2 * 3 * 8 + 72) * metadata.num_rows
+    # By row group: what Arrow tells of a column within one stops the whole process where the file is broken.
+    encoded = sum(metadata.row_group(k).total_byte_size for k in range(metadata.num_row_groups))
+    kinds = [metadata.schema.column(k).physical_type for k in range(metadata.num_columns)]
+    sizes = [SIZES.get(kind, 8) * metadata.num_rows for kind in kinds]  # at least: equal values are stored once
+    texts = sum(size for kind, size in zip(kinds, sizes, strict=True) if kind not in SIZES)
+    decoded = sum(sizes) - texts + (max(encoded, texts) if texts else 0)
+    return 2.0 * decoded + (2 * 3 * 8 + 72) * metadata.num_rows

@@ -24,6 +24,8 @@ from bcfl_opt.files import read_bytes
 FORMULA_STARTS = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 _FORMULA = re.compile(f"'*[{FORMULA_STARTS}]")
 _MADE_SAFE = re.compile(f"'+[{FORMULA_STARTS}]")
+#: A table of no more cells than this fits any memory.
+PLENTY = 10_000_000
 #: First bytes of files that are often given the name of a table.
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
@@ -114,10 +116,23 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise InputError(f"{name}: the end of this Parquet file is missing; copy or write it again")
     try:
         return pd.read_parquet(io.BytesIO(data))  # from bytes: neither the path nor a folder's name adds a column
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        rows, columns = _extent(data)
+        if rows * columns > PLENTY:
+            raise
+        raise InputError(
+            f"{name}: cannot be read as Parquet: it asks for more memory than {rows} rows take; copy or write it again"
+        ) from error
     except Exception as error:  # a file that lies about its content raises anything from KeyError to OSError
         raise InputError(f"{name}: cannot be read as Parquet: {' '.join(str(error).split())[:200]}") from error
+
+
+def _extent(data: bytes) -> tuple[int, int]:
+    """Rows and columns that a Parquet file says it has."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(io.BytesIO(data))
+    return int(metadata.num_rows), int(metadata.num_columns)
 
 
 def safe_cells(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Problem 2 in Pyomo: which prices should the owner post, knowing every client's work?
 
 ``response="optimal"``: the client truly optimises. Single-level form, exact at the optimum and convex (theory 5.3).
-Variables by client i: training_time t, mining_time s, training_payment a = t p_t, mining_payment b = s p_m, all >= 0.
+Variables by client i: training_time t, mining_time s [time], training_payment a = t p_t, mining_payment b = s p_m [money],
+all >= 0.
 
     maximise    utility                 f(sum mu) - xi sum_i (t + s + a + b)                                 (2)
     subject to  training_rationality    a >= rho mu^3 / t^2                                                  (8)
@@ -16,8 +17,8 @@ The client's optimality is dropped, and comes back at the optimum: there a and b
 leaves the client a single feasible point. A change to the model can break that, so :func:`bcfl_opt.solve` solves every
 client's problem exactly at the found prices and accepts the answer only if the times are confirmed.
 
-``response="theorem"``: the paper's backward induction. Variables: training_price p_t, mining_price p_m >= 0; Theorem
-3.1 substituted: t = mu (rho / p_t)^(1/3) (11), s = T - t (12).
+``response="theorem"``: the paper's backward induction. Variables: training_price p_t, mining_price p_m >= 0
+[money / time]; Theorem 3.1 substituted: t = mu (rho / p_t)^(1/3) (11), s = T - t (12).
 
     maximise    utility                 f(sum mu) - xi sum_i (T + t p_t + s p_m)                             (2)
     subject to  training_rationality    t p_t >= rho mu^3 / t^2    an identity under (11): an empty component  (8)

@@ -2,7 +2,7 @@
 
 Problem 2 (see :mod:`bcfl_opt.models.problem2_pyomo`: variables, objective, (8)-(10), speed limits, both responses) with
 
-    individual_rationality      U_i >= 0                                                                     (17)
+    individual_rationality      U_i >= 0                                                          [money]    (17)
     incentive_compatibility     U_i(q, p, mu) >= U_i(q, p, mu_hat) for every mu_hat in the type interval      (18)
     training_budget             t p_t <= R_t                                                                 (13)
     mining_budget               s p_m <= R_m                                                                 (14)

@@ -3,7 +3,7 @@
 Types k with probabilities w_k. The principal posts one contract x_k for each; an agent takes the contract it likes best, or
 none. Variables: whatever a contract consists of, one component a term, indexed by type.
 
-    minimise    cost                      sum_k w_k C(k, x_k)
+    minimise    cost                      sum_k w_k C(k, x_k)                                            [money]
     subject to  incentive_compatibility   U(k, x_k) >= U(k, x_j)        for all pairs (k, j), k other than j
                 individual_rationality    U(k, x_k) >= u_k
 

@@ -2,7 +2,7 @@
 
 The owner, the leader. Variables by client i: training_price p_t, mining_price p_m >= 0.
 
-    maximise    utility                 f(sum mu) - xi sum_i (t + s + t p_t + s p_m)                         (2)
+    maximise    utility                 f(sum mu) - xi sum_i (t + s + t p_t + s p_m)            [money]      (2)
     subject to  training_budget         t p_t <= R_t                   (not with reward_caps=True)           (13)
                 mining_budget           s p_m <= R_m                   (not with reward_caps=True)           (14)
                 individual_rationality  U_i >= u_min                                                         (17)

@@ -15,8 +15,8 @@ what it earns (theory 5.10):
 b = rho psi v^2. With the client's answer put in, variables by client: training_cycles x.
 
     maximise    utility             f(sum_i x) - xi sum_i (T + 3 rho x v^2 + rho psi v^2)                  (2)
-    subject to  data                x <= mu
-                training_budget     3 rho x v^2 <= R_t                                                     (13)
+    subject to  data                x <= mu                                                  [cycles]
+                training_budget     3 rho x v^2 <= R_t                                       [money]       (13)
                 mining_budget       rho psi v^2 <= R_m                                                     (14)
                 speed_limit         v <= q                                      where q is finite
 

@@ -8,8 +8,8 @@ and the client maximises its rewards less energy within deadline and speed limit
 (theory 5.7); variables by client as there: training_time t, mining_time s, payment y = p T >= 0.
 
     maximise    utility                 f(sum mu) - xi sum_i (t + s + y + z)                                 (2)
-    subject to  (17'), and
-                deadline                t + s = T                                                           (10)
+    subject to  (17'), in money, and
+                deadline                t + s = T                                               [time]      (10)
                 response                psi t = mu s             (the client's optimum at equal prices)
                 training_budget         y mu / (mu + psi) <= R_t                                            (13)
                 mining_budget           y psi / (mu + psi) <= R_m                                           (14)

@@ -8,6 +8,7 @@ import sysconfig
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from dirty_files import CSV, PARQUET, TOML, Case, good_csv_files, good_frame, parquet_of
 from hypothesis import HealthCheck, given, settings
@@ -132,6 +133,36 @@ def test_a_folder_does_not_add_columns(tmp_path: Path) -> None:
     (folder / "clients.parquet").write_bytes(parquet_of(good_frame().drop(columns="rho")))
     with pytest.raises(bo.InputError, match="missing column 'energy_coefficient'"):
         bo.Population.read(folder / "clients.parquet")
+
+
+def test_a_column_that_claims_to_be_of_another_type_does_not_stop_the_process(tmp_path: Path) -> None:
+    """Found by changing bytes: Arrow aborts where it is asked for a column's size, unless the file is read first."""
+    content = parquet_of(good_frame())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for place in range(footer, len(content) - 8):
+        (tmp_path / "clients.parquet").write_bytes(content[:place] + b"\0" + content[place + 1 :])
+        try:
+            bo.Population.read(tmp_path / "clients.parquet")
+        except bo.InputError as error:
+            assert str(error).startswith("clients.parquet")
+
+
+def test_a_small_parquet_file_that_asks_for_all_memory_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed byte in the size of a page makes Arrow ask for 18014398509481984 bytes. A table that is large may ask."""
+
+    def read(_: object) -> pd.DataFrame:
+        raise MemoryError("malloc of size 18014398509481984 failed")
+
+    file = tmp_path / "clients.parquet"
+    file.write_bytes(parquet_of(good_frame()))
+    monkeypatch.setattr(pd, "read_parquet", read)
+    with pytest.raises(bo.InputError, match=r"clients.parquet: .* asks for more memory than \d+ rows take"):
+        bo.Population.read(file)
+    monkeypatch.setattr("bcfl_opt.tables.PLENTY", 1)
+    with pytest.raises(MemoryError):
+        bo.Population.read(file)
 
 
 # ---------------------------------------------------------------------- whatever the bytes

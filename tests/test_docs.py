@@ -94,15 +94,57 @@ def test_every_parameter_and_error_is_documented(monkeypatch: pytest.MonkeyPatch
     assert missing == []
 
 
+#: Annotations of what holds many numbers, and words that tell how many and in which order.
+ARRAYS = re.compile(r"ndarray|ArrayLike|FloatArray|Series|DataFrame|Dataset")
+SHAPES = re.compile(
+    r"\(n,?\)|\([nmk], |\([a-z]+, [a-z0-9]+\)|(by|per|a|each) client|by (id|name)|Series|frame|table|one number|columns?|rows?"
+    r"|index|dataset|shape",
+    re.IGNORECASE,
+)
+
+
+def test_what_holds_many_numbers_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every public function and method that takes or returns arrays or tables: how they are laid out."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import reference
+
+    seen, silent = 0, []
+    for name in sorted({name for names in reference.PAGES.values() for name in names}):
+        for inner, part in reference._parts(getattr(bo, name)):
+            function = part.fget if isinstance(part, property) else part
+            if not callable(function) or (inspect.isclass(part) and issubclass(part, Exception | enum.Enum)):
+                continue
+            signature = inspect.signature(function)
+            annotations = [str(parameter.annotation) for parameter in signature.parameters.values()]
+            if any(ARRAYS.search(annotation) for annotation in (*annotations, str(signature.return_annotation))):
+                seen += 1
+                if not SHAPES.search(documented(part)):
+                    silent.append(f"{name}.{inner}")
+    assert seen > 30 and silent == []
+
+
 def test_what_has_a_size_or_a_unit_says_so() -> None:
     """Functions that take numbers of a game name units and shapes; those that state a theorem name their source."""
-    for name in ("best_response", "equilibrium", "audit", "design_menu", "Game", "Population"):
+    for name in ("best_response", "equilibrium", "cross_check", "audit", "design_menu", "Game", "Population"):
         text = documented(getattr(bo, name))
         assert re.search(r"\[money|\[time|money|GHz|Units", text), name
     for name in ("theorem_3_1", "theorem_3_2", "theorem_4_1", "algorithm_1", "algorithm_2"):
         assert re.search(r"Source:|Theorem|Algorithm", documented(getattr(bo.closed_form, name))), name
-    for name in ("audit", "design_menu"):
+    for name in ("audit", "design_menu", "best_response", "equilibrium", "cross_check"):
         assert "Source:" in documented(getattr(bo, name)), name
+
+
+@pytest.mark.parametrize(
+    "name", [info.name for info in pkgutil.iter_modules(importlib.import_module("bcfl_opt.models").__path__)]
+)
+def test_every_model_states_its_programme_its_units_and_its_source(name: str) -> None:
+    """Or names the problem of which it is a variant, and what it exchanges."""
+    if name.startswith("_"):
+        return
+    text = importlib.import_module(f"bcfl_opt.models.{name}").__doc__ or ""
+    assert re.search(r"maximise|minimise|Problem [123]", text)
+    assert re.search(r"\[(money|time|cycles)|Problem [123]", text)
+    assert re.search(r"\(\d+'?\)|theory \d|Source", text)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)

@@ -211,6 +211,9 @@ def run(
     message = info["status_msg"]
     message = message.decode() if isinstance(message, bytes) else str(message)
     status = STATUSES.get(code, Status.UNKNOWN)
+    if status is Status.UNBOUNDED and callbacks.diverged is None:
+        status = Status.NUMERICAL_FAILURE  # iterates may diverge while the objective goes nowhere
+        callbacks.follow(np.asarray(x, dtype=float))
     detail = f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else ""
     if callbacks.diverged is not None:
         x, status, detail = callbacks.diverged, Status.UNBOUNDED, f"beyond {DIVERGED:g} at a feasible point"
@@ -303,6 +306,10 @@ class _Callbacks:
         """What the history is to tell of an iterate."""
         self._told = objective
 
+    def follow(self, x: np.ndarray) -> None:
+        """Does the objective improve without limit from here on?"""
+        self.diverged = runaway(self._functions, self._bounds, self._sides, x, self._iterates[0])
+
     def gradient(self, x: np.ndarray) -> np.ndarray:
         self._iterates[1:] = [x.copy()]
         return self._functions.gradient(x)
@@ -335,9 +342,7 @@ class _Callbacks:
         elif iteration >= FOLLOWED and (iteration // FOLLOWED).bit_count() == 1 and iteration % FOLLOWED == 0:
             first = self.objective(self._iterates[0])
             if first - objective > 1e3 * abs(first):
-                self.diverged = runaway(
-                    self._functions, self._bounds, self._sides, self._iterates[-1], self._iterates[0]
-                )
+                self.follow(self._iterates[-1])
         if self.tail is not None:
             self.tail.read()
         return self.diverged is None

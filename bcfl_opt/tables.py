@@ -115,7 +115,10 @@ def read_parquet(path: Path) -> pd.DataFrame:
     if not data.endswith(b"PAR1"):
         raise InputError(f"{name}: the end of this Parquet file is missing; copy or write it again")
     try:
-        return pd.read_parquet(io.BytesIO(data))  # from bytes: neither the path nor a folder's name adds a column
+        frame = pd.read_parquet(io.BytesIO(data))  # from bytes: neither the path nor a folder's name adds a column
+        for cells in (frame.index, *(frame.iloc[:, place] for place in range(frame.shape[1]))):
+            _check_text(cells)
+        return frame
     except MemoryError as error:
         rows, columns = _extent(data)
         if rows * columns > PLENTY:
@@ -125,6 +128,17 @@ def read_parquet(path: Path) -> pd.DataFrame:
         ) from error
     except Exception as error:  # a file that lies about its content raises anything from KeyError to OSError
         raise InputError(f"{name}: cannot be read as Parquet: {' '.join(str(error).split())[:200]}") from error
+
+
+def _check_text(cells: pd.Series | pd.Index) -> None:
+    """Raises where the bytes of a text are none, which would otherwise come out wherever it is first used."""
+    if isinstance(cells.dtype, pd.StringDtype):
+        import pyarrow as pa
+
+        try:
+            pa.array(cells, from_pandas=True).validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"column {str(cells.name)!r}: {error}") from error
 
 
 def _extent(data: bytes) -> tuple[int, int]:

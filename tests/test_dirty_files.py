@@ -147,6 +147,16 @@ def test_a_column_that_claims_to_be_of_another_type_does_not_stop_the_process(tm
             assert str(error).startswith("clients.parquet")
 
 
+def test_bytes_that_are_no_text_are_found_where_the_file_is_read(tmp_path: Path) -> None:
+    """Arrow does not look at them before they are used."""
+    content = parquet_of(good_frame().assign(client=["anna", "bertha", "clara", "dora"]))
+    (tmp_path / "clients.parquet").write_bytes(content.replace(b"clara", b"cl\xffra"))
+    with pytest.raises(bo.InputError, match=r"clients.parquet: .*column 'client': .*UTF8"):
+        bo.Population.read(tmp_path / "clients.parquet")
+    with pytest.raises(bo.InputError, match=r"clients.parquet: .*UTF8"):
+        bo.partitioned.best_response(tmp_path / "clients.parquet", training_price=0.1, mining_price=0.1)
+
+
 def test_a_small_parquet_file_that_asks_for_all_memory_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

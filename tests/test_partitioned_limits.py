@@ -101,7 +101,7 @@ def test_a_limit_of_the_process_counts(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", LIMITED, str(tmp_path / "clients.parquet")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "its 400,000 clients need about 68 MB of memory and 40 MB are available" in done.stdout
+    assert "its 400,000 clients need about 67 MB of memory and 40 MB are available" in done.stdout
 
 
 MEASURED = """

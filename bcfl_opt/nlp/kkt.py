@@ -16,6 +16,8 @@ from bcfl_opt.nlp.program import Functions, Program
 #: Residuals are compared with the size of the terms that should cancel, but with no less than this share of the
 #: largest such size: a multiplier of 1e-12 that should be 0 is noise, not a relative error of 1.
 FLOOR = 1e-4
+#: A variable of no less than this, in a programme in its own units, is of the size it had at the start.
+SAME = 1e-3
 #: Rounding: a few units in the last place.
 NOISE = 8 * float(np.finfo(float).eps)
 
@@ -53,7 +55,10 @@ def certify(
         objective_unit: Any
         told = isinstance(unit, np.ndarray)
         if told:
-            own, row_unit, bound_unit, objective_unit = MILLIONTH, MILLIONTH, MILLIONTH, unit
+            own, bound_unit, objective_unit = MILLIONTH, MILLIONTH, unit
+            # A row was of size 1 where the variables stood at first. Those that are of that size still tell what it is now.
+            told_still = np.abs(jacobian) @ (np.abs(x) >= SAME).astype(float) > 0
+            row_unit = np.where(told_still, np.finfo(float).tiny, MILLIONTH)
         elif unit == 1.0:
             coefficients = coefficient_sizes(functions)
             row_unit, objective_unit = np.minimum(coefficients[:-1], 1.0), min(float(coefficients[-1]), 1.0)

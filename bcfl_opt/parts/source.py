@@ -161,6 +161,8 @@ def _parquet_frames(path: Path, row_group: int, size: int, extra: Iterable[str])
         while True:
             with table_parts.reading(path):
                 batch = next(batches, None)
+                if batch is not None:
+                    batch.validate(full=True)  # texts whose bytes are none come out here
             if batch is None:
                 return
             frame = batch.to_pandas(ignore_metadata=True)

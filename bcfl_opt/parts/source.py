@@ -151,21 +151,21 @@ def _parquet_frames(path: Path, row_group: int, size: int, extra: Iterable[str])
         # Buffered, so that a row group of any size is read piece by piece.
         file = pq.ParquetFile(path, buffer_size=READ_AHEAD, pre_buffer=False)
     with file:
-        names = file.schema_arrow.names
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(f"{path.name}: column {listing(twice)} appears twice")
-        index = _index_column(file.schema_arrow, path.name)
-        wanted = {"client", *SYMBOLS, *SYMBOLS.values(), *CYCLE_FACTORS, *extra, index}
-        columns = [name for name in names if name.strip() in wanted or name == index]
-        batches = file.iter_batches(size, row_groups=[row_group], columns=columns, use_threads=False)
+        with table_parts.reading(path):  # what a file says of itself may be nonsense, too
+            names = file.schema_arrow.names
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise InputError(f"{path.name}: column {listing(twice)} appears twice")
+            index = _index_column(file.schema_arrow, path.name)
+            wanted = {"client", *SYMBOLS, *SYMBOLS.values(), *CYCLE_FACTORS, *extra, index}
+            columns = [name for name in names if name.strip() in wanted or name == index]
+            batches = file.iter_batches(size, row_groups=[row_group], columns=columns, use_threads=False)
         while True:
             with table_parts.reading(path):
                 batch = next(batches, None)
-                if batch is not None:
-                    batch.validate(full=True)  # texts whose bytes are none come out here
-            if batch is None:
-                return
-            frame = batch.to_pandas(ignore_metadata=True)
+                if batch is None:
+                    return
+                batch.validate(full=True)  # texts whose bytes are none come out here
+                frame = batch.to_pandas(ignore_metadata=True)
             yield frame if index is None else frame.rename(columns={index: "client"})
 
 

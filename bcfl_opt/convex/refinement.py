@@ -10,6 +10,7 @@ converges quadratically from there, whatever the scale of each cone: two steps u
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from bcfl_opt.convex.conic_program import ConicProgram
 #: Added to the diagonal so that redundant constraints (multipliers that are not unique) leave the system regular; the
 #: steps are corrected for it.
 REGULARISATION = 1e-11
+#: A residual from which on the lesser of slack and multiplier is the one that is 0.
+NEAR = 1e-6
 #: Columns one by one: clients are small blocks of their own, of which there is no dense panel to be had.
 SPARSE = {"panel_size": 1, "relax": 1}
 #: How often at most, and to what share of the right-hand side: one more correction then leaves nothing but rounding.
@@ -47,11 +50,28 @@ def refine(
     if cones.psd or cones.power or cones.powers or program.A.nnz > DENSITY * sum(program.A.shape):
         return x, z, 0
     best, smallest, taken = (x, z), _residual(program, x, z), 0
-    previous, stalled, n = np.inf, 0, len(x)
+    # Where it is plain which constraints are tight, a step or two do. Where they depend on one another, their products tell.
+    for decided in (True, False) if smallest <= NEAR else (False,):
+        for step, (x_k, z_k) in enumerate(_newton(program, x, z, decided=decided), 1):
+            if _rounded(program, x_k, z_k):
+                return x_k, z_k, step
+            residual = _residual(program, x_k, z_k)
+            if residual < smallest:
+                best, smallest, taken = (x_k, z_k), residual, step
+            if step == steps or not residual > tolerance:
+                break
+    return (*best, taken)
+
+
+def _newton(
+    program: ConicProgram, x: np.ndarray, z: np.ndarray, *, decided: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Newton's iterates, until they get no better twice in a row. decided : as in :func:`_conditions`."""
+    cones, n = program.cones, len(x)
     bounds = slice(cones.zero, cones.zero + cones.nonneg)
-    factors = None
-    for step in range(1, steps + 1):
-        value, by_s, by_z = _conditions(program, program.slack(x), z)
+    factors, previous, stalled = None, np.inf, 0
+    while stalled < 2:
+        value, by_s, by_z = _conditions(program, program.slack(x), z, decided=decided)
         matrix = sp.block_array([[program.P, program.A.T], [-(by_s @ program.A), by_z]], format="csc")
         right = -np.concatenate([program.P @ x + program.A.T @ z + program.q, value])
         # The system hardly changes from step to step, so that the factors of the last one may do.
@@ -60,22 +80,16 @@ def refine(
             try:
                 factors = sla.splu((matrix + REGULARISATION * sp.eye_array(len(right), format="csc")).tocsc(), **SPARSE)
             except RuntimeError:  # exactly singular
-                break
+                return
             move, _ = _solution(factors, matrix, right)
         x, z = x + move[:n], z + move[n:]
         # Where constraints are redundant, multipliers can go below 0 at no gain; the others then take over.
         z[bounds] = np.maximum(z[bounds], 0.0)
-        if _rounded(program, x, z):
-            return x, z, step
-        residual = _residual(program, x, z)
-        if residual < smallest:
-            best, smallest, taken = (x, z), residual, step
+        yield x, z
         # Some steps go up: the first leaves the central path, and a clipped multiplier must be made good by others.
+        residual = _residual(program, x, z)
         stalled = 0 if residual < 0.5 * previous else stalled + 1
-        if not residual > tolerance or stalled > 1:
-            break
         previous = residual
-    return (*best, taken)
 
 
 def _solution(factors: Any, matrix: sp.csc_array, right: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -115,17 +129,25 @@ def _rounded(program: ConicProgram, x: np.ndarray, z: np.ndarray) -> bool:
     )
 
 
-def _conditions(program: ConicProgram, s: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, sp.csc_array, sp.csc_array]:
+def _conditions(
+    program: ConicProgram, s: np.ndarray, z: np.ndarray, *, decided: bool
+) -> tuple[np.ndarray, sp.csc_array, sp.csc_array]:
     """F(s, z) and its derivatives by s and by z.
 
-    zero: s. nonnegative: s z. second-order: the Jordan product (s'z, s_0 z_k + z_0 s_k). exponential: see below.
+    zero: s. nonnegative: s z, or if decided, min(s, z). second-order: the Jordan product (s'z, s_0 z_k + z_0 s_k).
+    exponential: see below.
     """
     cones = program.cones
     flat = cones.zero + cones.nonneg
     curved = flat + sum(cones.soc)
     equal = np.arange(len(s)) < cones.zero
-    value = np.where(equal, s, s * z)
-    diagonal_s, diagonal_z = np.where(equal, 1.0, z), np.where(equal, 0.0, s)
+    bound = (np.arange(len(s)) < flat) & ~equal & decided
+    tight = equal | (bound & (s < z))
+    value = np.where(tight, s, np.where(bound, z, s * z))
+    diagonal_s, diagonal_z = (
+        np.where(tight, 1.0, np.where(bound, 0.0, z)),
+        np.where(tight, 0.0, np.where(bound, 1.0, s)),
+    )
     entries_s: list[Entries] = []
     entries_z: list[Entries] = []
 

@@ -149,8 +149,12 @@ class Audit:
         worst = float(best["literal_gain"].max())
         literal = "holds for every report tried" if self.literally_compatible else f"violated by up to {worst:.6g}"
         lines.append(f"  (18) as printed {literal}")
-        without = int((~best["individually_rational"]).sum())
-        who = f"{without} client{'s' if without > 1 else ''} cannot accept" if without else "every client can accept"
+        refusals = np.flatnonzero(~best["individually_rational"].to_numpy())
+        who = "every client can accept"
+        if len(refusals):
+            first = id_text(best.index, int(refusals[0]))
+            who = f"{len(refusals)} client{'s' if len(refusals) > 1 else ''} cannot accept the truth's offer; {first}: "
+            who += str(best["reason"].iloc[refusals[0]])
         lines.append(f"  rationality  {who}")
         lines.append(f"  searched     {self.searched}")
         return laid_out(lines)

@@ -13,7 +13,7 @@ from pyomo.contrib.solver.common.results import SolutionStatus, TerminationCondi
 from pyomo.contrib.solver.common.util import NoOptimalSolutionError, NoSolutionError
 
 import bcfl_opt as bo
-from bcfl_opt.models import problem1_pyomo
+from bcfl_opt.models import problem1_pyomo, problem2_cvxpy, problem2_pyomo
 from bcfl_opt.nlp import ipopt_options
 
 
@@ -81,6 +81,21 @@ def test_options_of_every_kind_reach_ipopt() -> None:
     ):
         assert line in solution.log
     assert solution.provenance["options"]["tol"] == 1.0
+
+
+def test_an_option_that_can_end_the_process_is_refused_where_it_can() -> None:
+    """IPOPT crashes under it on Problem 3 of a thousand clients; on what it is meant for, it works."""
+    game = bo.Game(bo.Population.sample())
+    mehrotra = {"mehrotra_algorithm": "yes"}
+    for model, solver in ((problem2_pyomo.build(game), None), (problem2_cvxpy.build(game), "ipopt")):
+        with pytest.raises(bo.InputError, match="mehrotra_algorithm=yes is meant for linear and quadratic programmes"):
+            bo.solve(model, solver=solver, options=mehrotra)
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(bounds=(0, 4)), pyo.Var(bounds=(0, 4))
+    m.row = pyo.Constraint(expr=m.x + m.y >= 3)
+    m.cost = pyo.Objective(expr=(m.x - 1) ** 2 + m.y**2 + m.x * m.y / 2)
+    # x - 1 = y + (x - y) / 4 on x + y = 3: 2 (x - 1) + y / 2 = 2 y + x / 2, 1.5 x - 1.5 y = 2
+    assert bo.solve(m, options=mehrotra).variables["x"] == pytest.approx(13 / 6, abs=1e-7)
 
 
 def test_an_options_file_that_lies_around_is_none_of_our_business(

@@ -17,6 +17,7 @@ from pyomo.core.expr.numeric_expr import MaxExpression, MinExpression
 
 import bcfl_opt as bo
 from bcfl_opt.nlp.program import Program, program
+from bcfl_opt.nlp.shapes import Reader, degree
 
 mp = mpmath.mp.clone()
 mp.dps = 40
@@ -378,3 +379,24 @@ def special_ordered(m: Any) -> None:
 def test_refused_by_name(change: Callable[[Any], Any], said: str) -> None:
     with pytest.raises(bo.ModelError, match=said):
         bo.solve(bad_model(change))
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        (lambda x, y: (x - 1) ** 2 + x * y, 2.0),
+        (lambda x, y: (x + y) * x / 3, 2.0),
+        (lambda x, y: x**3, 3.0),
+        (lambda x, y: (x * y) ** 2, 4.0),
+        (lambda x, y: 1 / x, np.inf),
+        (lambda x, y: x**0.5, np.inf),
+        (lambda x, y: x * pyo.exp(y), np.inf),
+        (lambda x, y: 2.0**x, np.inf),
+    ],
+)
+def test_the_degree_of_a_polynomial(term: Callable[[Any, Any], Any], expected: float) -> None:
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(), pyo.Var()
+    reader = Reader()
+    reader.read(term(m.x, m.y), "term")
+    assert max(degree(shape) for shape in reader.terms) == expected

@@ -20,7 +20,7 @@ from bcfl_opt.convex.rules import DNLP, broken_rules, first_ones
 from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
 from bcfl_opt.convex.undefined import undefined_terms
 from bcfl_opt.errors import InputError, ModelError, listing
-from bcfl_opt.nlp.ipopt_options import validated
+from bcfl_opt.nlp.ipopt_options import refuse_crashes, validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.normal_form import tight
 from bcfl_opt.nlp.presolve import Multipliers, presolve
@@ -62,6 +62,7 @@ def solve_smooth(
     missing_room : asked where IPOPT stops in doubt: what would have to give way for any point to be feasible.
     """
     settings = validated(options or {})
+    refuse_crashes(settings, quadratic=problem.problem.is_qp())
     rows = two_sided(problem)
     if problem.problem.is_dcp():
         rows += odd_power_domains(problem)

@@ -53,6 +53,18 @@ def validated(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _validated(name, setting) for name, setting in options.items()}
 
 
+def refuse_crashes(options: Mapping[str, Any], *, quadratic: bool) -> None:
+    """Raises InputError for an option that can end the whole process on a programme like this.
+
+    quadratic : the programme is linear or quadratic.
+    """
+    if not quadratic and str(options.get("mehrotra_algorithm", "no")) == "yes":
+        raise InputError(
+            "IPOPT option mehrotra_algorithm=yes is meant for linear and quadratic programmes; on others, and this is one, IPOPT "
+            "can crash and take the process with it. Leave it out"
+        )
+
+
 def _validated(name: str, setting: Any) -> int | float | str:
     plain = str(name).rsplit(".", 1)[-1]  # "resto.tol" is tol in the restoration phase
     option = known().get(plain)

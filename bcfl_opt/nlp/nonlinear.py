@@ -22,7 +22,7 @@ from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.duals import Names
 from bcfl_opt.nlp.infeasibility import linear_conflict
-from bcfl_opt.nlp.ipopt_options import validated
+from bcfl_opt.nlp.ipopt_options import refuse_crashes, validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.normal_form import NormalForm, by_index, tight
 from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
@@ -141,6 +141,7 @@ def solve_program(
     options = validated(options or {})
     with PauseGC():  # reading makes many small objects, none of them garbage
         read = model if isinstance(model, Program) else program(model)
+    refuse_crashes(options, quadratic=all(family.quadratic for family in read.functions.families))
     x, multipliers = read.start(), None
     normal = None if unit == 1.0 or not len(x) else NormalForm.of(read, x)
     told, small = (read, 1.0) if normal is None else (normal.told(read), normal.small(by_index(read)))

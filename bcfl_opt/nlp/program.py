@@ -18,7 +18,7 @@ from pyomo.core.base.var import VarData
 from bcfl_opt.context import Context
 from bcfl_opt.errors import ModelError
 from bcfl_opt.nlp.derivatives import ShapeDerivatives, derivatives
-from bcfl_opt.nlp.shapes import Occurrences, Reader, Shape
+from bcfl_opt.nlp.shapes import Occurrences, Reader, Shape, deeply, degree
 
 #: IPOPT takes a bound this large for none (its nlp_upper_bound_inf), and so do we.
 INFINITE = 1e19
@@ -46,6 +46,11 @@ class Family:
     def of(cls, shape: Shape, occurrences: Occurrences) -> Family:
         rows, columns, constants = occurrences.arrays()
         return cls(shape, rows - 1, columns, constants, derivatives(shape, len(columns), len(constants)))
+
+    @property
+    def quadratic(self) -> bool:
+        """Are its terms polynomials of degree 2 at most?"""
+        return deeply(degree, self.shape) <= 2
 
     def select(self, keep: np.ndarray) -> Family:
         return dataclasses.replace(

@@ -99,6 +99,23 @@ def deeply(function: Callable[..., Result], *arguments: Any) -> Result:
             sys.setrecursionlimit(limit)
 
 
+def degree(shape: Shape) -> float:
+    """Of the polynomial that a shape is; infinite where it is none, or none at first sight."""
+    kind, *operands = shape
+    if kind in ("v", "p"):
+        return 1.0 if kind == "v" else 0.0
+    if kind == "^":
+        base, exponent = degree(operands[0]), operands[1]
+        whole = isinstance(exponent, float) and exponent >= 0 and exponent == int(exponent)
+        return base * exponent if whole else math.inf
+    degrees = [degree(operand) for operand in operands]
+    if kind in ("+", "-"):
+        return max(degrees)
+    if kind == "*" or (kind == "/" and degrees[1] == 0):
+        return sum(degrees)
+    return 0.0 if not any(degrees) else math.inf
+
+
 class Reader:
     """Reads Pyomo expressions, row by row, into constants, linear entries and nonlinear terms grouped by shape.
 

@@ -9,8 +9,9 @@ from bcfl_opt.layout import laid_out
 
 #: A solve whose residuals exceed this is not a success.
 TOLERANCE = 1e-6
-#: A game's constraints, whose sizes are known, are violated by no more than this: a client may lack as little.
-FEASIBLE = 1e-9
+#: A game's constraints, whose sizes are known, are violated by no more than this. A client may lack 1e-9 of the deadline, and
+#: its least times and the deadline, a row of twice that size, add up to four times what each may be violated by.
+FEASIBLE = 2.5e-10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

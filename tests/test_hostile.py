@@ -9,6 +9,7 @@ from typing import Any
 
 import fifty_digits as reference
 import fuzz_hostile
+import hostile_cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,13 +44,13 @@ def brackets_the_root(split: Split, t: float, *, near: float = 1e-11) -> bool:
 def judge_exactly(name: str, split: Split, row: pd.Series) -> None:
     """Recruited exactly where there is room, outside a band of 1e-9; times on the optimum; worth what it says."""
     if row["recruited"]:
-        assert split.room > -fuzz_hostile.BAND, (name, row)
+        assert split.room > -hostile_cases.BAND, (name, row)
         t, s = float(row["training_time"]), float(row["mining_time"])
-        if split.room <= fuzz_hostile.BAND:  # no more than a hair between some of its bounds
+        if split.room <= hostile_cases.BAND:  # no more than a hair between some of its bounds
             assert (
                 t >= split.low_t * (1 - 1e-8)
                 and s >= split.low_s * (1 - 1e-8)
-                and t + s <= split.total * (1 + fuzz_hostile.BAND)
+                and t + s <= split.total * (1 + hostile_cases.BAND)
             )
         elif split.high_t + split.high_s <= split.total:
             assert t == pytest.approx(float(split.high_t), rel=1e-11) and s == pytest.approx(
@@ -61,14 +62,14 @@ def judge_exactly(name: str, split: Split, row: pd.Series) -> None:
         energy = reference.energy(split.c, t, s)
         assert abs(row["energy_cost"] - energy) <= 1e-14 * energy, name
     else:
-        assert split.room < fuzz_hostile.BAND, (name, row)
+        assert split.room < hostile_cases.BAND, (name, row)
 
 
 @pytest.mark.parametrize("chunk", range(20))
 def test_ten_thousand_exact_answers(chunk: int) -> None:
     cases = seed = 0
     while cases < 500:
-        game, prices = fuzz_hostile.draw(np.random.default_rng([chunk, seed]))
+        game, prices = hostile_cases.draw(np.random.default_rng([chunk, seed]))
         seed += 1
         for kind in ("response", "response to capped rewards", "equilibrium"):
             capped = kind == "response to capped rewards"

@@ -296,7 +296,7 @@ def _run(
             detail = f"along {names(int(np.abs(x).argmax()))}{feasible}"
     elif np.isfinite(x).all() and np.isfinite(z).all():
         x, z, _ = refine(program, x, z)
-        certificate = program.certify(x, z, unit=UNIT, names=names, reach=reach, owners=owners)
+        certificate = program.certify(x, z, unit=UNIT, names=names, owners=owners)
         if certificate.holds() and reach and not program.proves_cost(x, z, reach):
             status, detail = Status.NOT_CERTIFIED, "whether any violation is needed is lost to rounding"
         elif certificate.holds():

@@ -73,6 +73,15 @@ def test_a_violation_that_a_far_point_needs_not_is_not_proven(slope: float, prov
     assert program.proves_cost(x, z, conic.FAR) is proven
 
 
+def test_least_violations_hang_on_that_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, slack = cp.Variable(), cp.Variable(nonneg=True)
+    problem = cp.Problem(cp.Minimize(slack), [x + slack >= 2, x <= 1])
+    assert conic.solve_elastic(problem, "clarabel").objective == pytest.approx(1.0)
+    monkeypatch.setattr(ConicProgram, "proves_cost", lambda *_: False)
+    assert conic.solve_elastic(problem, "clarabel").status is bo.Status.NOT_CERTIFIED
+    assert conic.solve_convex(problem).succeeded  # an objective of the user's own is no violation
+
+
 def test_unscaled_residuals_of_a_conic_programme_are_in_its_own_units() -> None:
     program, x, z = optimum()
     assert max(program.unscaled(x, z).values()) < 1e-15

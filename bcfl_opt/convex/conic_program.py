@@ -97,14 +97,13 @@ class ConicProgram:
         *,
         unit: float,
         names: Callable[[int], str],
-        reach: float = 0.0,
         owners: np.ndarray | None = None,
     ) -> Certificate:
         """Residuals of the point x with multipliers z; s is what the constraints leave.
 
         unit : what counts as small in this model: residuals are relative to the size of their terms, but to no less than
             this (1 for a model of unknown scale, the usual mix of absolute and relative).
-        names : column of x -> how a person would call it. reach : the least move of a variable that a residual counts by.
+        names : column of x -> how a person would call it.
         owners : number of each column's owner, such as a client, -1 where it has none.
 
         For every feasible y, f(y) >= f(x) - s'z - sum |r_j| |y_j - x_j| with r = P x + A'z + q: that is the duality gap,
@@ -119,13 +118,13 @@ class ConicProgram:
         residual = np.abs(self.P @ x + self.A.T @ z + self.q)
         size_of_x = np.where(x != 0, np.abs(x), 1.0)
         least = max(FLOOR * float((terms * size_of_x).max(initial=0.0)), unit)
-        move = np.maximum(size_of_x, reach)
-        stationarity = residual * move / np.maximum(terms * move, least)
+        stationarity = residual * size_of_x / np.maximum(terms * size_of_x, least)
         products = np.abs(cones.total(s * z))
         complementarity, gap = self._gap(self.parts, x, products, residual, unit)
         alone = None if owners is None else self._within_one_owner(owners)
         if alone is not None and not alone.all():
-            own = self._gap(self._parts(alone), x, products, residual, unit, shared=True)
+            # What they share may weigh more than an owner's own objective, which counts however small it is.
+            own = self._gap(self._parts(alone), x, products, residual, 0.0)
             complementarity, gap = max(complementarity, own[0]), max(gap, own[1])
         return Certificate(
             primal=float((cones.violation(s) / size).max(initial=0.0)),
@@ -142,26 +141,21 @@ class ConicProgram:
         x: np.ndarray,
         products: np.ndarray,
         residual: np.ndarray,
-        unit: float,
-        *,
-        shared: bool = False,
+        floor: float,
     ) -> tuple[float, float]:
-        """Largest s'z of a cone and largest gap of a part, relative to the objective of the part, but to no less than unit.
+        """Largest s'z of a cone and largest gap of a part, relative to the part's objective.
 
-        shared : the parts share constraints, which may weigh more than a part's own objective: that counts however small it is.
+        floor : no less than this counts as an objective. A part that has none is compared with the largest.
         """
         columns, rows = parts
         of_cone = rows[self.cones.starts]
         count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
         scale = np.bincount(columns, np.abs(self.q * x) + np.abs(x * (self.P @ x)), minlength=count)
-        scale = (
-            np.where(scale > 0, scale, max(float(scale.max(initial=0.0)), unit)) if shared else np.maximum(scale, unit)
-        )
-        share = scale / np.maximum(np.bincount(columns, minlength=count), 1)
-        share = share if shared else np.maximum(share, unit)
-        gap = np.bincount(of_cone, products, minlength=count) + np.bincount(
-            columns, residual * np.abs(x), minlength=count
-        )
+        scale = np.maximum(scale, floor)
+        scale = np.where(scale > 0, scale, float(scale.max(initial=0.0)) or 1.0)
+        share = np.maximum(scale / np.maximum(np.bincount(columns, minlength=count), 1), floor)
+        gap = np.bincount(of_cone, products, minlength=count)
+        gap += np.bincount(columns, residual * np.abs(x), minlength=count)
         return float((products / share[of_cone]).max(initial=0.0)), float((gap / scale).max(initial=0.0))
 
     @np.errstate(all="ignore")

@@ -64,12 +64,21 @@ def test_a_shared_constraint_does_not_let_one_owner_drown_another() -> None:
     assert nobody.gap is not None and nobody.gap < 1e-11
 
 
-@pytest.mark.parametrize(("slope", "proven"), [(1e-12, False), (1e-16, True)])
-def test_a_violation_that_a_far_point_needs_not_is_not_proven(slope: float, proven: bool) -> None:
-    """min v, v >= 1e-7 - slope y, v >= 0: 1e-7 at y = 0, with multiplier 1; none at y = 1e5, or only at 1e9, beyond reach."""
+@pytest.mark.parametrize("slope", [1e-12, 1e-16])
+def test_a_violation_that_a_far_point_needs_not_is_not_proven(slope: float) -> None:
+    """min v, v >= 1e-7 - slope y, v >= 0: 1e-7 at y = 0, with multiplier 1; none at y = 1e5, or at 1e9, far beyond reach."""
     A, b = sp.csc_array(-np.array([[1.0, slope], [1.0, 0.0]])), np.array([-1e-7, 0.0])
     program = ConicProgram(sp.csc_array((2, 2)), np.array([1.0, 0.0]), A, b, Cones(0, 2))
     x, z = np.array([1e-7, 0.0]), np.array([1.0, 0.0])
+    assert not program.proves_cost(x, z, conic.FAR)
+
+
+@pytest.mark.parametrize(("error", "proven"), [(0.0, True), (1e-9, True), (1e-3, False)])
+def test_a_violation_that_a_multiplier_explains_up_to_rounding_is_proven(error: float, proven: bool) -> None:
+    """min v, v >= 1e-3 - y / 1e9, v >= 0, y <= 0: multipliers 1 and 1e-9, the second one with an error."""
+    A, b = sp.csc_array(np.array([[-1.0, -1e-9], [-1.0, 0.0], [0.0, 1.0]])), np.array([-1e-3, 0.0, 0.0])
+    program = ConicProgram(sp.csc_array((2, 2)), np.array([1.0, 0.0]), A, b, Cones(0, 3))
+    x, z = np.array([1e-3, 0.0]), np.array([1.0, 0.0, 1e-9 * (1 + error)])
     assert program.proves_cost(x, z, conic.FAR) is proven
 
 

@@ -214,15 +214,22 @@ class ConicProgram:
         """Is an objective that is never negative surely positive in every part in which it is not (next to) 0 at x?
 
         By the bound of :meth:`certify`, for every feasible y with |y_j - x_j| <= max(|x_j|, reach): where scaling has failed,
-        a residual of nothing and a variable that has far to go make up for an objective of next to nothing.
+        a residual of nothing and a variable that has far to go make up for an objective of next to nothing. And however far
+        y is, where each residual is nothing beside the terms that cancel in it: a change of A's numbers by as much would
+        make it 0. A multiplier that should be 0 is noise; its residual only has to be nothing within the reach.
         """
         columns, rows = self.parts
         count = int(max(columns.max(initial=-1), rows.max(initial=-1))) + 1
         value = np.bincount(columns, x * (self.q + self.P @ x / 2), minlength=count)
         residual = np.abs(self.P @ x + self.A.T @ z + self.q)
+        terms = abs(self.P) @ np.abs(x) + abs(self.A).T @ np.abs(z) + np.abs(self.q)
+        near = np.where(x != 0, np.abs(x), 1.0)
+        far = np.maximum(near, reach)
+        noise = FLOOR * float((terms * near).max(initial=0.0))
         lost = np.bincount(rows[self.cones.starts], np.abs(self.cones.total(self.slack(x) * z)), minlength=count)
-        lost += np.bincount(columns, residual * np.maximum(np.abs(x), reach), minlength=count)
-        return bool(((value <= TOLERANCE * value.max(initial=0.0)) | (lost <= LOST * value)).all())
+        lost += np.bincount(columns, residual * far, minlength=count)
+        proven = (value <= TOLERANCE * value.max(initial=0.0)) | (lost <= LOST * value)
+        return bool(proven.all() and (residual * far <= TOLERANCE * np.maximum(terms * far, noise)).all())
 
     @cached_property
     def parts(self) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,8 @@ def solve(
     method: str | None = None,
     options: Mapping[str, Any] | None = None,
     warm_start: Solution | None = None,
+    starts: int = 1,
+    seed: int = 0,
     time_limit: float | None = None,
     tee: bool = False,
     raise_on_failure: bool = False,
@@ -48,6 +50,9 @@ def solve(
         changes*: the clients' optimality is imposed instead of dropped; :func:`bcfl_opt.solve_bilevel` without its options.
     options : the solver's own options, by its own names.
     warm_start : a previous solution of the same model to start from (Pyomo).
+    starts : how many starting points, for a Pyomo model that is not convex: the model's values, then the best of many points
+        within the bounds, drawn with ``seed``. The best answer counts, part by part where parts are independent, and an
+        answer that is proven global ends it. ``provenance["starts"]`` has status, objective and iterations of each.
     time_limit : seconds of wall time.
     tee : print the solver's log as it goes; it is kept in ``solution.log`` either way.
     raise_on_failure : raise NoSolutionError instead of returning a solution that did not succeed.
@@ -65,17 +70,23 @@ def solve(
     InputError, ModelError, SolverMissingError : the model or an argument cannot be used as given.
     """
     _check_arguments(options, warm_start, time_limit)
+    _check_starts(starts, seed)
     if method is not None:
         choice("method", method, ("bilevel",))
-        return _solve_bilevel(model, solver, engine, options, warm_start, time_limit, tee, raise_on_failure)
+        several = {"starts": None if starts == 1 else starts, "seed": seed}
+        return _solve_bilevel(model, solver, engine, options, warm_start, time_limit, tee, raise_on_failure, several)
     if isinstance(model, ConvexModel) or _comes_from(model, "cvxpy"):
         if engine is not None:
             raise InputError(f"engine={engine!r} belongs to Pyomo models; a CVXPY model takes solver=")
+        if starts != 1:
+            raise InputError(
+                f"starts={starts} belongs to Pyomo models; a CVXPY model starts from its variables' values"
+            )
         solution = _solve_cvxpy(model, solver, options, warm_start, time_limit, tee)
     elif _comes_from(model, "pyomo"):
         choice("solver for a Pyomo model", solver or "ipopt", ("ipopt",))
         engine = choice("engine", engine or "cyipopt", ("cyipopt", "casadi"))
-        solution = _solve_pyomo(model, engine, options, warm_start, time_limit, tee)
+        solution = _solve_pyomo(model, engine, options, warm_start, starts, seed, time_limit, tee)
     else:
         raise InputError(
             f"solve takes a Pyomo model, a CVXPY problem or a model of bcfl_opt.models, not {type(model).__name__}"
@@ -94,6 +105,12 @@ def _check_arguments(options: Any, warm_start: Any, time_limit: Any) -> None:
             raise InputError(f"time_limit is a positive number of seconds, not {time_limit!r}")
 
 
+def _check_starts(starts: Any, seed: Any) -> None:
+    for name, number, least in (("starts", starts, 1), ("seed", seed, 0)):
+        if not isinstance(number, numbers.Integral) or isinstance(number, bool) or number < least:
+            raise InputError(f"{name} is a whole number of at least {least}, not {number!r}")
+
+
 def _solve_bilevel(
     model: Any,
     solver: str | None,
@@ -103,6 +120,7 @@ def _solve_bilevel(
     time_limit: float | None,
     tee: bool,
     raise_on_failure: bool,
+    several: dict[str, Any],
 ) -> Solution:
     if not _comes_from(model, "pyomo"):
         raise InputError(f'method="bilevel" takes a Pyomo model, not {type(model).__name__}')
@@ -113,7 +131,9 @@ def _solve_bilevel(
         raise InputError('method="bilevel" begins from the model\'s own values; load them, and leave out warm_start')
     from bcfl_opt.bilevel import solve_bilevel
 
-    return solve_bilevel(model, options=options, time_limit=time_limit, tee=tee, raise_on_failure=raise_on_failure)
+    return solve_bilevel(
+        model, options=options, time_limit=time_limit, tee=tee, raise_on_failure=raise_on_failure, **several
+    )
 
 
 def _comes_from(model: Any, package: str) -> bool:
@@ -128,6 +148,8 @@ def _solve_pyomo(
     engine: str,
     options: Mapping[str, Any] | None,
     warm_start: Solution | None,
+    starts: int,
+    seed: int,
     time_limit: float | None,
     tee: bool,
     finest: bool = False,
@@ -160,6 +182,8 @@ def _solve_pyomo(
         model,
         options=options,
         warm_start=previous,
+        starts=starts,
+        seed=seed,
         time_limit=time_limit,
         streams=(sys.stdout,) if tee else (),
         unit=context.unit if context else 1.0,
@@ -169,7 +193,8 @@ def _solve_pyomo(
     begin = time.perf_counter()
     worst = answer.failures[0] if answer.failures else answer
     solved, partly = answer.status is Status.SOLVED, answer.status is Status.PARTLY_SOLVED
-    named = answer.named() if solved else Named({}, {}, {})
+    named = answer.named() if solved or partly else Named({}, {}, {})
+    kept = named if solved else Named({}, {}, {})
     solution = Solution(
         problem=name,
         solver="ipopt",
@@ -183,16 +208,16 @@ def _solve_pyomo(
         provenance=answer.provenance,
         _history=answer.history,
         _objective=answer.objective,
-        _variables=named.variables,
-        _shadow_prices=named.shadow_prices,
-        _multipliers=named.raw_multipliers,
+        _variables=kept.variables,
+        _shadow_prices=kept.shadow_prices,
+        _multipliers=kept.raw_multipliers,
         _warm_start=answer,
         _model=model,
         _direction=direction(worst.program, worst.x) if answer.status is Status.UNBOUNDED else {},
         _part=_solved_part(answer if partly else answer.part),
     )
     if context is not None:
-        values = answer.client_values(context) if solved or partly else None
+        values = answer.client_values(context, named.variables) if solved or partly else None
         dropped = {}
         if context.follower_optimal:
             dropped = {limit: _without(model.component(limit), context) for limit in SPEED_LIMITS}
@@ -200,7 +225,7 @@ def _solve_pyomo(
         solution = with_clients(solution, context, values, dropped, lost)
         if solution.status is Status.FOLLOWER_NOT_OPTIMAL and not finest and _nearly(solution):
             # A client whose pay is a millionth of the whole can miss its own tolerance where the whole meets it.
-            finer = _solve_pyomo(model, engine, options, warm_start, time_limit, tee, finest=True)
+            finer = _solve_pyomo(model, engine, options, warm_start, starts, seed, time_limit, tee, finest=True)
             return finer if finer.succeeded or finer.status is Status.PARTLY_SOLVED else solution
     if solution.succeeded:
         answer.load()

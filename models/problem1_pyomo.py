@@ -31,9 +31,6 @@ training_reward, mining_reward, training_energy, mining_energy, energy_cost (the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pyomo.environ as pyo
@@ -97,62 +94,62 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
     start_t, start_s = (dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds))
     limited = [i for i in ids if q[i] < np.inf]
 
-    def indexed(component: type, rule: Callable[[Any], Any], index: Any = None) -> Any:
-        return component(m.clients if index is None else index, rule=lambda _, i: rule(i))
-
+    # Rules look components up in plain dicts, which takes a tenth of the time.
     if form == "time":
         m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
         m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
         # initialize= would check every number against the domain, at ten times the cost.
         m.training_time.set_values(start_t, skip_validation=True)
         m.mining_time.set_values(start_s, skip_validation=True)
-        t, s = m.training_time, m.mining_time
+        t, s = dict(m.training_time.items()), dict(m.mining_time.items())
         train, mine = {i: rho[i] * mu[i] ** 3 for i in ids}, {i: rho[i] * psi**3 for i in ids}
         least_t = {i: mu[i] * (rho[i] / p_t[i]) ** (1 / 3) if p_t[i] > 0 else None for i in ids}
         least_s = {i: psi * (rho[i] / p_m[i]) ** (1 / 3) if p_m[i] > 0 else None for i in ids}
 
-        m.training_speed = indexed(pyo.Expression, lambda i: mu[i] / t[i])
-        m.mining_speed = indexed(pyo.Expression, lambda i: psi / s[i])
-        m.training_energy = indexed(pyo.Expression, lambda i: train[i] / t[i] ** 2)
-        m.mining_energy = indexed(pyo.Expression, lambda i: mine[i] / s[i] ** 2)
-        m.training_rationality = indexed(
-            pyo.Constraint, lambda i: t[i] >= least_t[i] if p_t[i] > 0 else p_t[i] * t[i] >= train[i] / t[i] ** 2
+        m.training_speed = pyo.Expression(m.clients, rule=lambda _, i: mu[i] / t[i])
+        m.mining_speed = pyo.Expression(m.clients, rule=lambda _, i: psi / s[i])
+        m.training_energy = pyo.Expression(m.clients, rule=lambda _, i: train[i] / t[i] ** 2)
+        m.mining_energy = pyo.Expression(m.clients, rule=lambda _, i: mine[i] / s[i] ** 2)
+        m.training_rationality = pyo.Constraint(
+            m.clients, rule=lambda _, i: t[i] >= least_t[i] if p_t[i] > 0 else p_t[i] * t[i] >= train[i] / t[i] ** 2
         )
-        m.mining_rationality = indexed(
-            pyo.Constraint, lambda i: s[i] >= least_s[i] if p_m[i] > 0 else p_m[i] * s[i] >= mine[i] / s[i] ** 2
+        m.mining_rationality = pyo.Constraint(
+            m.clients, rule=lambda _, i: s[i] >= least_s[i] if p_m[i] > 0 else p_m[i] * s[i] >= mine[i] / s[i] ** 2
         )
-        m.training_speed_limit = indexed(pyo.Constraint, lambda i: t[i] >= mu[i] / q[i], limited)
-        m.mining_speed_limit = indexed(pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
+        m.training_speed_limit = pyo.Constraint(limited, rule=lambda _, i: t[i] >= mu[i] / q[i])
+        m.mining_speed_limit = pyo.Constraint(limited, rule=lambda _, i: s[i] >= psi / q[i])
     else:
         m.training_speed = pyo.Var(
             m.clients, domain=pyo.NonNegativeReals, initialize={i: mu[i] / start_t[i] for i in ids}
         )
         m.mining_speed = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize={i: psi / start_s[i] for i in ids})
-        q_t, q_m = m.training_speed, m.mining_speed
+        q_t, q_m = dict(m.training_speed.items()), dict(m.mining_speed.items())
 
-        m.training_time = indexed(pyo.Expression, lambda i: mu[i] / q_t[i])
-        m.mining_time = indexed(pyo.Expression, lambda i: psi / q_m[i])
-        t, s = m.training_time, m.mining_time
-        m.training_energy = indexed(pyo.Expression, lambda i: rho[i] * mu[i] * q_t[i] ** 2)
-        m.mining_energy = indexed(pyo.Expression, lambda i: rho[i] * psi * q_m[i] ** 2)
-        m.training_rationality = indexed(
-            pyo.Constraint, lambda i: mu[i] * p_t[i] / q_t[i] - rho[i] * mu[i] * q_t[i] ** 2 >= 0
+        m.training_time = pyo.Expression(m.clients, rule=lambda _, i: mu[i] / q_t[i])
+        m.mining_time = pyo.Expression(m.clients, rule=lambda _, i: psi / q_m[i])
+        t, s = dict(m.training_time.items()), dict(m.mining_time.items())
+        m.training_energy = pyo.Expression(m.clients, rule=lambda _, i: rho[i] * mu[i] * q_t[i] ** 2)
+        m.mining_energy = pyo.Expression(m.clients, rule=lambda _, i: rho[i] * psi * q_m[i] ** 2)
+        m.training_rationality = pyo.Constraint(
+            m.clients, rule=lambda _, i: mu[i] * p_t[i] / q_t[i] - rho[i] * mu[i] * q_t[i] ** 2 >= 0
         )
-        m.mining_rationality = indexed(
-            pyo.Constraint, lambda i: psi * p_m[i] / q_m[i] - rho[i] * psi * q_m[i] ** 2 >= 0
+        m.mining_rationality = pyo.Constraint(
+            m.clients, rule=lambda _, i: psi * p_m[i] / q_m[i] - rho[i] * psi * q_m[i] ** 2 >= 0
         )
-        m.training_speed_limit = indexed(pyo.Constraint, lambda i: q_t[i] <= q[i], limited)
-        m.mining_speed_limit = indexed(pyo.Constraint, lambda i: q_m[i] <= q[i], limited)
+        m.training_speed_limit = pyo.Constraint(limited, rule=lambda _, i: q_t[i] <= q[i])
+        m.mining_speed_limit = pyo.Constraint(limited, rule=lambda _, i: q_m[i] <= q[i])
 
-    m.energy_cost = indexed(pyo.Expression, lambda i: m.training_energy[i] + m.mining_energy[i])
-    m.training_reward = indexed(pyo.Expression, lambda i: p_t[i] * t[i])
-    m.mining_reward = indexed(pyo.Expression, lambda i: p_m[i] * s[i])
-    m.client_utility = indexed(pyo.Expression, lambda i: m.training_reward[i] + m.mining_reward[i] - m.energy_cost[i])
-    m.deadline = indexed(pyo.Constraint, lambda i: t[i] + s[i] <= deadline)
+    e_t, e_m = dict(m.training_energy.items()), dict(m.mining_energy.items())
+    m.energy_cost = pyo.Expression(m.clients, rule=lambda _, i: e_t[i] + e_m[i])
+    m.training_reward = pyo.Expression(m.clients, rule=lambda _, i: p_t[i] * t[i])
+    m.mining_reward = pyo.Expression(m.clients, rule=lambda _, i: p_m[i] * s[i])
+    pay_t, pay_m, cost = (dict(c.items()) for c in (m.training_reward, m.mining_reward, m.energy_cost))
+    m.client_utility = pyo.Expression(m.clients, rule=lambda _, i: pay_t[i] + pay_m[i] - cost[i])
+    m.deadline = pyo.Constraint(m.clients, rule=lambda _, i: t[i] + s[i] <= deadline)
     if reward_caps:
         r_t, r_m = (game.caps[name][kept].to_dict() for name in ("training_cap", "mining_cap"))
-        m.training_budget = indexed(pyo.Constraint, lambda i: m.training_reward[i] <= r_t[i])
-        m.mining_budget = indexed(pyo.Constraint, lambda i: m.mining_reward[i] <= r_m[i])
+        m.training_budget = pyo.Constraint(m.clients, rule=lambda _, i: pay_t[i] <= r_t[i])
+        m.mining_budget = pyo.Constraint(m.clients, rule=lambda _, i: pay_m[i] <= r_m[i])
     m.utility = pyo.Objective(expr=pyo.quicksum(m.client_utility.values()), sense=pyo.maximize)
     return m
 

@@ -1,6 +1,6 @@
 """How does ``bo.solve`` do on a collection of Pyomo models written by others? One line a model, and the totals.
 
-    python tests/nlp_collection.py DIRECTORY [--values PLACE ...] [--only 'hs*'] [--time-limit 60] [--out results.csv]
+    python tests/nlp_collection.py DIRECTORY [--values PLACE ...] [--only "hs*"] [--time-limit 60] [--starts 8] [--prove 60]
 
 Every ``*.py`` file of the directory whose ``model`` (or ``m``) is a Pyomo model is solved in a process of its own. Published
 values come from the places given, in order: a CSV file with columns ``name`` and ``value``; a file of lines
@@ -14,13 +14,16 @@ Collections that this was run on:
     git clone https://github.com/GrattonToint/S2MPJ                 sif/*.SIF, the values of the above
     MINLPLib (https://minlplib.org)                                 its Pyomo files, values: minlplib.solu
 
+``--prove SECONDS`` asks SCIP, through Pyomo, for each local optimum that is worse than the published value (it needs
+``pip install pyscipopt``).
+
 A model is judged by what it says of itself to Pyomo, and by nothing of ours: its own bodies and bounds evaluated by Pyomo,
 its gradients by Pyomo's reverse differentiation, and the prices that the solution hands out as multipliers.
 
     optimum              solved; the objective is the published one, to 1e-6 of max(1, |value|) or to its last digit
     better               solved, and better than the published value
-    out of reach         solved, worse than the published value, and by convexity nothing better exists: the value is not
-                         this model's
+    out of reach         solved, worse than the published value, and nothing better exists, by convexity or, with --prove,
+                         by the bound of a global solver: the value is not this model's
     other local optimum  solved, and worse than the published value
     solved               solved; nothing was published
     infeasible           no feasible point found, and none exists, as published
@@ -38,6 +41,7 @@ import concurrent.futures
 import contextlib
 import csv
 import fnmatch
+import importlib.util
 import logging
 import math
 import multiprocessing
@@ -47,12 +51,14 @@ import runpy
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 #: Relative difference to the published value, and residual of the conditions of optimality.
 TOLERANCE = 1e-6
+#: SCIP's bound holds for rows that are violated by as much as its tolerance, 1e-6; only a greater difference proves anything.
+PROVEN = 1e-5
 INFEASIBLE = "infeasible"
 VERDICTS = (
     "optimum",
@@ -237,7 +243,7 @@ def residuals(model: Any, prices: Mapping[str, Any]) -> dict[str, float]:
     return {"primal": primal, "sign": sign, "complementarity": complementarity, "stationarity": stationarity}
 
 
-def solve_one(path: Path, time_limit: float) -> dict[str, Any]:
+def solve_one(path: Path, time_limit: float, starts: int) -> dict[str, Any]:
     """What happened to one model, as plain data."""
     import pyomo.environ as pyo
 
@@ -252,7 +258,7 @@ def solve_one(path: Path, time_limit: float) -> dict[str, Any]:
     sizes = {"variables": model.nvariables(), "constraints": model.nconstraints()}
     begin = time.perf_counter()
     try:
-        solution = bo.solve(model, time_limit=time_limit)
+        solution = bo.solve(model, time_limit=time_limit, starts=starts)
     except bo.BcflOptError as error:
         return {"status": type(error).__name__, "detail": str(error), **sizes}
     result: dict[str, Any] = {
@@ -272,6 +278,17 @@ def solve_one(path: Path, time_limit: float) -> dict[str, Any]:
         assert solution.certificate is not None
         result["certificate"] = solution.certificate.residuals
     return result
+
+
+def bound(path: Path, time_limit: float) -> float | None:
+    """A value that no point of the model betters, by SCIP; None if it has none in time."""
+    from pyomo.contrib.solver.common.factory import SolverFactory
+
+    solver = SolverFactory("scip_direct")
+    found = solver.solve(
+        load(path), time_limit=time_limit, load_solutions=False, raise_exception_on_nonoptimal_result=False
+    )
+    return found.objective_bound
 
 
 # ---------------------------------------------------------------------------------- verdicts
@@ -301,18 +318,30 @@ def verdict(result: Mapping[str, Any], printed: list[str]) -> tuple[str, float |
     return "other local optimum" if worse else "better", gap, nearest
 
 
-def run(path: Path, time_limit: float) -> dict[str, Any]:
-    """:func:`solve_one` in a process of its own, which is stopped if it does not answer."""
+def run(path: Path, time_limit: float, starts: int, prove: float, printed: list[str]) -> tuple[Any, ...]:
+    """Verdict, difference, published value and the rest of the result of one model, solved and judged."""
+    result = in_a_process(solve_one, (path, time_limit, starts), 2 * starts * time_limit + 60)
+    judged, gap, nearest = verdict(result, printed)
+    if judged == "other local optimum" and nearest is not None and prove:
+        best = in_a_process(bound, (path, prove), 2 * prove + 60)
+        if isinstance(best, float) and math.isfinite(best):
+            missing = (-1 if result["maximise"] else 1) * difference(best, nearest)[0]
+            judged = "out of reach" if missing > PROVEN else judged
+            result["bound"] = best
+    return judged, gap, nearest, result
+
+
+def in_a_process(task: Callable[..., Any], arguments: tuple[Any, ...], patience: float) -> Any:
+    """What the task returns in a process of its own, which is stopped if it does not answer."""
     # A server with the libraries loaded forks the processes; where there is none, each loads them itself.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload(["bcfl_opt.nlp.nonlinear", "bcfl_opt.solving", "cyipopt", "pyomo.environ"])
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(there, path, time_limit))
+    process = context.Process(target=_report, args=(there, task, arguments))
     process.start()
     there.close()
-    patience = 2 * time_limit + 60
     try:
         if here.poll(patience):
             return here.recv()
@@ -325,34 +354,44 @@ def run(path: Path, time_limit: float) -> dict[str, Any]:
         process.join()
 
 
-def _report(pipe: Any, path: Path, time_limit: float) -> None:
+def _report(pipe: Any, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-        pipe.send(solve_one(path, time_limit))
+        pipe.send(task(*arguments))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--values", type=Path, action="append", default=[], metavar="PLACE")
-    parser.add_argument("--only", default="*", help="names to solve, as a pattern, without .py")
+    parser.add_argument("--only", nargs="+", default=["*"], help="names to solve, as patterns, without .py")
     parser.add_argument("--published", action="store_true", help="only models with a published value")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds a model (default 60)")
+    parser.add_argument("--starts", type=int, default=1, help="starting points a model (default 1)")
+    parser.add_argument("--prove", type=float, default=0.0, metavar="SECONDS", help="ask SCIP as long (default: never)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--out", type=Path, help="CSV file of all results")
     chosen = parser.parse_args()
+    if chosen.prove and importlib.util.find_spec("pyscipopt") is None:
+        parser.error("--prove needs SCIP: pip install pyscipopt")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     values = published_values(chosen.values)
-    paths = [p.resolve() for p in sorted(chosen.directory.glob("*.py")) if fnmatch.fnmatch(p.stem, chosen.only)]
+    paths = [
+        p.resolve()
+        for p in sorted(chosen.directory.glob("*.py"))
+        if any(fnmatch.fnmatch(p.stem, one) for one in chosen.only)
+    ]
     paths = [p for p in paths if not chosen.published or _plain(p.stem) in values]
     rows = []
     count: collections.Counter[str] = collections.Counter()
     with concurrent.futures.ThreadPoolExecutor(chosen.workers) as pool:
-        for path, result in zip(paths, pool.map(lambda p: run(p, chosen.time_limit), paths), strict=True):
+        done = pool.map(
+            lambda p: run(p, chosen.time_limit, chosen.starts, chosen.prove, values.get(_plain(p.stem), [])), paths
+        )
+        for path, (judged, gap, printed, result) in zip(paths, done, strict=True):
             if "no model in this file" in str(result.get("detail")):
                 continue
-            judged, gap, printed = verdict(result, values.get(_plain(path.stem), []))
             count[judged] += 1
             rows.append({"name": path.stem, "verdict": judged, "published": printed, "difference": gap, **result})
             shown = judged if judged != "refused" else f"refused ({result['status']})"

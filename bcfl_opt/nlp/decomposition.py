@@ -23,10 +23,11 @@ from bcfl_opt.context import Context
 from bcfl_opt.nlp.conflict import Elastic
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.ipopt_options import validated
+from bcfl_opt.nlp.multistart import best_of_starts
 from bcfl_opt.nlp.nonlinear import Answer, certified, solve_program
 from bcfl_opt.nlp.presolve import Multipliers, presolve
 from bcfl_opt.nlp.program import Program, program
-from bcfl_opt.nlp.subprogram import part_numbers, restricted
+from bcfl_opt.nlp.subprogram import objective_by_part, part_numbers, restricted
 from bcfl_opt.solution import Quality, Status
 from bcfl_opt.threads import one_thread
 
@@ -47,23 +48,24 @@ TELLING = (
 
 
 @one_thread()
-def solve_by_parts(model: BlockData, *, time_limit: float | None = None, **settings: Any) -> Answer:
+def solve_by_parts(
+    model: BlockData, *, time_limit: float | None = None, starts: int = 1, seed: int = 0, **settings: Any
+) -> Answer:
     """As :func:`bcfl_opt.nlp.nonlinear.solve_program`, and what is independent of a part without an answer has one.
 
     A game is then PARTLY_SOLVED: its clients are many problems, told at once. The point and the multipliers are NaN for
     those without an answer, ``answer.part`` is the programme without them, certified by itself, and ``answer.failures`` are
     theirs, the most telling first. Any other model is one problem, which ends as its worst part does; then
     ``answer.part`` is such an answer as a game's.
+
+    starts, seed : as for :func:`bcfl_opt.solve`; ``provenance["starts"]`` tells what each led to, where there are several.
     """
     begin = time.perf_counter()
     settings["options"] = validated(settings.get("options") or {})
     with PauseGC():
         read = program(model)
     reading = time.perf_counter() - begin
-    if not part_numbers(read.functions).any():
-        answer = solve_program(read, time_limit=_left(time_limit, begin), **settings)
-    else:
-        answer = _Course(read, time_limit, settings).answer()
+    answer = _Course(read, time_limit, settings, starts, seed).answer()
     provenance = {**answer.provenance, "time_limit": time_limit}
     return dataclasses.replace(answer, timing=_added({"read": reading}, answer.timing), provenance=provenance)
 
@@ -121,31 +123,34 @@ class _Chunk:
 class _Course:
     """One solve by parts, and what came of it so far."""
 
-    def __init__(self, read: Program, time_limit: float | None, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, read: Program, time_limit: float | None, settings: Mapping[str, Any], starts: int, seed: int
+    ) -> None:
         columns, rows = np.arange(len(read.variables)), np.arange(len(read.constraints))
         self._whole = _Chunk(read, columns, rows, np.zeros(len(columns) + len(rows), dtype=np.int64))
         self._settings, self._time_limit, self._begin = settings, time_limit, time.perf_counter()
         self._answers: list[tuple[_Chunk, Answer]] = []
         self._failures: list[tuple[_Chunk, Answer]] = []
         self._runs: list[Answer] = []
+        self._starts, self._seed = starts, seed
+        self._started: list[dict[str, Any]] = []
 
     def answer(self) -> Answer:
         """Solve all there is."""
-        read, first = self._whole.program, None
-        if not _cramped(read).any():
-            first = self._solved(self._whole, slice(0, 1))
-            if self._final(first):
-                return first
-        self._whole = dataclasses.replace(self._whole, labels=_labels(read))
-        self._settle(self._whole, first)
+        read = self._whole.program
+        if not part_numbers(read.functions).any():
+            self._keep(self._whole, self._solved(self._whole))
+        else:
+            self._solve_parts()
         if not self._failures and len(self._answers) == 1:
             answer = self._answers[0][1]
         elif not self._answers and len(self._failures) == 1:
             answer = self._failures[0][1]
         else:
             answer = self._joined()
+        told = {"starts": self._started} if self._started else {}
         if len(self._runs) <= 1:
-            return answer
+            return dataclasses.replace(answer, provenance={**answer.provenance, **told})
         timing: dict[str, float] = {}
         for run in self._runs:
             timing = _added(timing, run.timing)
@@ -154,12 +159,22 @@ class _Course:
         return dataclasses.replace(
             answer,
             timing=timing,
-            provenance={**self._runs[0].provenance, "attempts": tried, "parts": len(self._whole.parts)},
+            provenance={**self._runs[0].provenance, "attempts": tried, "parts": len(self._whole.parts), **told},
             iterations=sum(iterations) if iterations else None,
             log="".join(run.log for run in self._runs),
         )
 
     # ------------------------------------------------------------------ solving
+
+    def _solve_parts(self) -> None:
+        read, first = self._whole.program, None
+        if not _cramped(read).any():
+            first = self._solved(self._whole, slice(0, 1))
+            if self._final(first):
+                self._keep(self._whole, first)
+                return
+        self._whole = dataclasses.replace(self._whole, labels=_labels(read))
+        self._settle(self._whole, first)
 
     def _settle(self, chunk: _Chunk, answer: Answer | None = None) -> None:
         """Solve the parts together, and where that fails find those that are to blame. answer : of the first attempt."""
@@ -213,9 +228,9 @@ class _Course:
             for part in parts:
                 self._settle(chunk.of(np.array([part])))
 
-    def _solved(self, chunk: _Chunk, attempts: slice = slice(None)) -> Answer:
+    def _solved(self, chunk: _Chunk, attempts: slice = slice(None), start: np.ndarray | None = None) -> Answer:
         left = _left(self._time_limit, self._begin)
-        answer = solve_program(chunk.program, time_limit=left, attempts=attempts, **self._settings)
+        answer = solve_program(chunk.program, time_limit=left, attempts=attempts, start=start, **self._settings)
         self._runs.append(answer)
         return answer
 
@@ -225,6 +240,12 @@ class _Course:
         return answer.status is Status.SOLVED or answer.status in WISHED or limited
 
     def _keep(self, chunk: _Chunk, answer: Answer) -> None:
+        if self._starts > 1:
+            unit = self._settings.get("unit", 1.0)
+            answer, told = best_of_starts(
+                answer, lambda x: self._solved(chunk, start=x), starts=self._starts, seed=self._seed, unit=unit
+            )
+            self._started += told
         (self._answers if answer.status is Status.SOLVED else self._failures).append((chunk, answer))
 
     def _fail(self, chunk: _Chunk, status: Status, detail: str) -> None:
@@ -324,8 +345,9 @@ def _blamed(chunk: _Chunk, answer: Answer) -> np.ndarray:
     with np.errstate(all="ignore"):
         bad = _without_value(read, x)
         if answer.status is Status.UNBOUNDED:
-            worth = _worth(chunk, x)
-            bad |= (worth <= min(worth.min() / FAR, 0.0))[np.searchsorted(chunk.parts, chunk.labels)]
+            place = np.searchsorted(chunk.parts, chunk.labels)
+            worth = objective_by_part(read.functions, place, x)
+            bad |= (worth <= min(worth.min() / FAR, 0.0))[place]
         functions = read.functions
         g = functions.constraints(x)
         size = np.maximum(np.abs(functions.jacobian_matrix(x)) @ np.abs(x), np.abs(g))
@@ -334,18 +356,6 @@ def _blamed(chunk: _Chunk, answer: Answer) -> np.ndarray:
         over = np.maximum(np.maximum(read.x_lower - x, x - read.x_upper), 0.0)
         bad[:n] |= ~(over <= TOLERANCE * np.abs(x))
     return np.unique(chunk.labels[bad])
-
-
-def _worth(chunk: _Chunk, x: np.ndarray) -> np.ndarray:
-    """Each part's share of the objective, which is minimised."""
-    functions, parts = chunk.program.functions, chunk.parts
-    place = np.searchsorted(parts, chunk.labels)
-    total = np.bincount(place[: len(x)], weights=functions.objective_linear * x, minlength=len(parts))
-    for family in functions.families:
-        here = family.rows < 0
-        if len(family.columns):
-            total += np.bincount(place[family.columns[0, here]], weights=family.value(x)[here], minlength=len(parts))
-    return total
 
 
 def _cramped(read: Program) -> np.ndarray:

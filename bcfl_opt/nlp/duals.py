@@ -33,11 +33,6 @@ class Entries:
     index: pd.Index
     places: np.ndarray
 
-    @classmethod
-    def of(cls, component: Any, index: list[Any], places: list[int]) -> Entries:
-        labels = pd.Index(index, tupleize_cols=True) if index else pd.Index([])
-        return cls(component, labels, np.array(places, dtype=np.int64))
-
     def told(self, numbers: np.ndarray) -> Any:
         """One number an entry, as a Series by index; a float for a scalar component."""
         return pd.Series(numbers, index=self.index, dtype=float) if self.component.is_indexed() else float(numbers[0])
@@ -48,18 +43,30 @@ class Names:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        grouped: dict[int, tuple[Any, list[Any], list[int]]] = {}
-        for row, constraint in enumerate(program.constraints):
-            component = constraint.parent_component()
-            _, index, places = grouped.setdefault(id(component), (component, [], []))
-            index.append(constraint.index())
-            places.append(row)
-        self._rows = [Entries.of(*entries) for entries in grouped.values()]
+        self._index: list[Any] = []
+        self._same = pd.Index([])
+        self._rows: list[Entries] = []
+        used, row = {id(constraint) for constraint in program.constraints}, 0
+        while row < len(program.constraints):  # a component's rows follow one another
+            component = program.constraints[row].parent_component()
+            index = [index for index, item in component.items() if id(item) in used]
+            self._rows.append(Entries(component, self._labels(index), np.arange(row, row + len(index))))
+            row += len(index)
         place = {id(variable): column for column, variable in enumerate(program.variables)}
         self._columns = [
-            Entries.of(component, list(component.keys()), [place.get(id(item), -1) for item in component.values()])
+            Entries(
+                component,
+                self._labels(list(component.keys())),
+                np.array([place.get(id(item), -1) for item in component.values()], dtype=np.int64),
+            )
             for component in components(program)
         ]
+
+    def _labels(self, index: list[Any]) -> pd.Index:
+        """One for all components with the same index: a game has many of them."""
+        if index != self._index:
+            self._index, self._same = index, pd.Index(index, tupleize_cols=True) if index else pd.Index([])
+        return self._same
 
     def variables(self, x: np.ndarray) -> dict[str, Any]:
         """Name -> Series by index (float for a scalar) for every active variable; those not in use keep their value, or NaN."""
@@ -113,9 +120,11 @@ class Names:
 def components(program: Program) -> list[Any]:
     """The model's active variable components, and those outside of it (of a block's parent) that it uses."""
     found = {id(c): c for c in program.model.component_objects(Var, active=True, descend_into=True)}
+    own = {id(item) for component in found.values() for item in component.values()}
     for variable in program.variables:
-        component = variable.parent_component()
-        found.setdefault(id(component), component)
+        if id(variable) not in own:
+            component = variable.parent_component()
+            found.setdefault(id(component), component)
     return list(found.values())
 
 

@@ -90,29 +90,33 @@ class Answer:
             names.variables(self.x), names.shadow_prices(self.multipliers), names.raw_multipliers(self.multipliers)
         )
 
-    def client_values(self, context: Context) -> dict[str, np.ndarray] | None:
-        """Times and prices of the model's clients at the point; None where the model no longer has them."""
-        model = self.program.model
-        found = {id(variable): number for variable, number in zip(self.program.variables, self.x.tolist(), strict=True)}
-        before = [variable.value for variable in self.program.variables]
+    def client_values(self, context: Context, variables: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+        """Times and prices of the model's clients at the point; None where the model no longer has them.
+
+        variables : of the model at the point, see :meth:`named`.
+        """
+        model, clients = self.program.model, context.clients
         result: dict[str, np.ndarray] = {}
+        for name in ("training_time", "mining_time", "training_price", "mining_price", *context.columns.values()):
+            component = model.component(name)
+            if component is None and context.prices is not None:
+                result[name] = context.prices.loc[clients, name].to_numpy()
+            elif component is None:
+                return None
+            elif component.ctype is Var:
+                result[name] = variables[component.name].loc[clients].to_numpy()
+            else:
+                result[name] = self._evaluated([component[i] for i in clients])
+        return result
+
+    def _evaluated(self, expressions: list[Any]) -> np.ndarray:
+        before = [variable.value for variable in self.program.variables]
         try:
-            for name in ("training_time", "mining_time", "training_price", "mining_price", *context.columns.values()):
-                component = model.component(name)
-                if component is None and context.prices is not None:
-                    result[name] = context.prices.loc[context.clients, name].to_numpy()
-                elif component is None:
-                    return None
-                elif component.ctype is Var:
-                    items = [component[i] for i in context.clients]
-                    result[name] = np.array([found.get(id(item), item.value) for item in items], dtype=float)
-                else:
-                    self.load()  # an Expression is evaluated at the model's values
-                    result[name] = np.array([value(component[i]) for i in context.clients], dtype=float)
+            self.load()
+            return np.array([value(expression) for expression in expressions], dtype=float)
         finally:
             for variable, number in zip(self.program.variables, before, strict=True):
                 variable.set_value(number, skip_validation=True)
-        return result
 
 
 @one_thread()
@@ -126,6 +130,7 @@ def solve_program(
     unit: float = 1.0,
     finest: bool = False,
     engine: str = "cyipopt",
+    start: np.ndarray | None = None,
     attempts: slice = slice(None),
 ) -> Answer:
     """Solve a Pyomo model by IPOPT and certify the point; see :func:`bcfl_opt.solve` for the arguments.
@@ -135,6 +140,7 @@ def solve_program(
     unit : what counts as small in this model's objective. Other than 1, the model is a game's, which starts at a
         representative point, and is solved and judged in its own units, see :mod:`bcfl_opt.nlp.normal_form`.
     finest : go on to where doubles end.
+    start : another point than the model's values, which still tell its units.
     attempts : which of them to make. Short of the last one, it is not asked whether any point is feasible.
     """
     begin = time.perf_counter()
@@ -153,6 +159,8 @@ def solve_program(
         return Answer(read, Status.INFEASIBLE, Quality.NONE, conflict, None, x, None, None, "", timing, provenance)
     if warm_start is not None:
         x, multipliers = _from_previous(warm_start, read, x)
+    if start is not None:
+        x, multipliers = start, None
     if normal is not None:
         x, multipliers = x / normal.sizes, None if multipliers is None else normal.there(multipliers)
     convex = is_convex(told, reduced.x_lower, reduced.x_upper)

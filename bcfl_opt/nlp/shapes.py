@@ -145,6 +145,12 @@ class Reader:
         """Read the next row; ``component`` is only for messages. Returns the row's number."""
         row = len(self.constant)
         self.constant.append(0.0)
+        column = self._columns.get(id(expression))
+        if column is not None:  # a bound written as a constraint
+            self.row.append(row)
+            self.column.append(column)
+            self.coefficient.append(1.0)
+            return row
         self._component = component
         try:
             self._split(expression, row)
@@ -187,7 +193,8 @@ class Reader:
             elif kind is _NUMBER:
                 self.constant[row] += factor * node
             elif kind is _NAMED:
-                stack.append((self._unnamed(node), factor))
+                inner = node.expr
+                stack.append((self._unnamed(node) if inner is None else inner, factor))
             elif kind is _MONOMIAL:
                 coefficient, variable = node.args
                 if kinds.get(coefficient.__class__) is not _NUMBER:

@@ -77,6 +77,17 @@ def part_numbers(functions: Functions, links: Links | None = None, shared: np.nd
     return connected_components(graph, directed=False)[1][: n + m]
 
 
+def objective_by_part(functions: Functions, labels: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Each part's share of the objective, which is minimised; without the constant. labels : of each column, then row."""
+    count = int(labels.max(initial=-1)) + 1
+    total = np.bincount(labels[: len(x)], weights=functions.objective_linear * x, minlength=count)
+    for family in functions.families:
+        here = family.rows < 0
+        if len(family.columns):
+            total += np.bincount(labels[family.columns[0, here]], weights=family.value(x)[here], minlength=count)
+    return total
+
+
 def independent_parts(program: Program, links: Links, shared: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """(rows, columns) of each part, in the order of their first columns; see :func:`part_numbers`.
 

@@ -9,19 +9,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from pyomo.core.base.var import VarData
 from pyomo.core.expr.numvalue import value
-from scipy.stats import qmc
 
+from bcfl_opt.nlp.multistart import draws, promising
 from bcfl_opt.nlp.nonlinear import Answer, solve_program
-from bcfl_opt.nlp.presolve import presolve
-from bcfl_opt.nlp.program import Program
 from bcfl_opt.reformulations.conditions import Conditions
 from bcfl_opt.reformulations.continuation import Clock
 from bcfl_opt.reformulations.convex_followers import PROVEN, UNKNOWN, convexity, proven_convex
 from bcfl_opt.reformulations.followers import Follower
 from bcfl_opt.solution import Status
 
-#: Points that are looked at, and starts that are tried from the best of them, where convexity is not proven.
-SAMPLES = 512
+#: Starts that are tried where convexity is not proven.
 TRIES = 8
 #: Points at which curvature is looked at.
 CURVATURES = 64
@@ -85,16 +82,16 @@ def respond(follower: Follower, *, unit: float, clock: Clock, seed: int) -> Resp
         read = answer.program
         verdict = PROVEN if proven_convex(read) else UNKNOWN
         if verdict != PROVEN and answer.x.size:
-            draws = _draws(read, answer.x, seed)
-            verdict = convexity(read, draws[:CURVATURES])
-            answer = _best_of_many(follower, answer, draws, unit, clock)
+            points = draws(read, answer.x, seed)
+            verdict = convexity(read, points[:CURVATURES])
+            answer = _best_of_many(follower, answer, points, unit, clock)
     objective = answer.program.functions.objective(answer.x) if answer.status is Status.SOLVED else np.nan
     return Response(answer, verdict, float(objective))
 
 
-def _best_of_many(follower: Follower, first: Answer, draws: np.ndarray, unit: float, clock: Clock) -> Answer:
+def _best_of_many(follower: Follower, first: Answer, points: np.ndarray, unit: float, clock: Clock) -> Answer:
     best, read = first, first.program
-    for x in _promising(read, draws):
+    for x in promising(read, points, TRIES):
         if clock.over:
             break
         with kept_values(read.variables):
@@ -109,36 +106,6 @@ def _best_of_many(follower: Follower, first: Answer, draws: np.ndarray, unit: fl
         ):
             best = answer
     return best
-
-
-def _draws(read: Program, x: np.ndarray, seed: int) -> np.ndarray:
-    """Points that fill the bounds evenly; where there is no bound, ten times the size of ``x`` around it."""
-    reduced = presolve(read)
-    low, high = np.fmax(read.x_lower, reduced.x_lower), np.fmin(read.x_upper, reduced.x_upper)
-    reach = np.maximum(1.0, np.abs(x))
-    low = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, x) - 10 * reach)
-    high = np.where(np.isfinite(high), high, np.maximum(low, x) + 10 * reach)
-    return qmc.scale(qmc.Sobol(len(x), rng=seed).random(SAMPLES), low, np.maximum(high, low + 1e-12))
-
-
-def _promising(read: Program, draws: np.ndarray) -> list[np.ndarray]:
-    """Points to start from: the best of the draws, by objective and violation, well apart from one another."""
-    with np.errstate(all="ignore"):
-        scores = np.array([_merit(read, point) for point in draws])
-    span = np.maximum(np.ptp(draws, axis=0), 1e-12)
-    chosen: list[np.ndarray] = []
-    for k in np.argsort(np.where(np.isnan(scores), np.inf, scores)).tolist():
-        if not np.isfinite(scores[k]) or len(chosen) == TRIES:
-            break
-        if all(np.abs((draws[k] - other) / span).max() > 0.1 for other in chosen):
-            chosen.append(draws[k])
-    return chosen
-
-
-def _merit(read: Program, x: np.ndarray) -> float:
-    g = read.functions.constraints(x)
-    violation = np.maximum(np.maximum(read.lower - g, g - read.upper), 0.0).sum()
-    return float(read.functions.objective(x) + 100.0 * violation)
 
 
 # ---------------------------------------------------------------------------------- to and from the conditions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from bcfl_opt.layout import laid_out
@@ -12,6 +13,8 @@ TOLERANCE = 1e-6
 #: A game's constraints, whose sizes are known, are violated by no more than this. A client may lack 1e-9 of the deadline, and
 #: its least times and the deadline, a row of twice that size, add up to four times what each may be violated by.
 FEASIBLE = 2.5e-10
+#: Each other residual of a game is at most a tenth of what all of them promise: those of one client add up.
+EACH = 1e-7
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,15 +69,23 @@ class Certificate:
         """Is the point globally optimal: all residuals hold and a duality gap is known?"""
         return self.gap is not None and self.holds()
 
-    def violation(self) -> str:
-        """The violation of constraints in words, where it is more than a game's may be."""
-        return f"primal {self.primal:.3g} > {FEASIBLE:g} at {self.where.get('primal', '')}"
+    def accepted(self, *, game: bool) -> bool:
+        """Does the point count as an answer? In a game, whose sizes are known, more is asked: FEASIBLE and EACH."""
+        return all(value <= limit for value, limit in zip(self.residuals.values(), self._limits(game), strict=True))
 
-    def failure(self) -> str:
-        """The worst residual in words, with the place it is attained at."""
-        name, value = self.worst
+    def failure(self, *, game: bool = False) -> str:
+        """The residual that exceeds its limit by most, in words, with the place it is attained at."""
+        found = zip(self.residuals.items(), self._limits(game), strict=True)
+        (name, value), limit = max(found, key=lambda one: math.inf if math.isnan(one[0][1]) else one[0][1] / one[1])
         place = self.where.get(name, "")
-        return f"{name.replace('_', ' ')} {value:.3g} > {TOLERANCE:g}{' at ' if place else ''}{place}"
+        return f"{name.replace('_', ' ')} {value:.3g} > {limit:g}{' at ' if place else ''}{place}"
+
+    def _limits(self, game: bool) -> list[float]:
+        return (
+            [FEASIBLE if name == "primal" else EACH for name in self.residuals]
+            if game
+            else [TOLERANCE for _ in self.residuals]
+        )
 
     @property
     def text(self) -> str:

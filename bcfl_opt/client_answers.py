@@ -77,7 +77,7 @@ def confirmed(
     gap, client = follower_gap(solution.game, solution.clients, dropped, context.response)
     where = {**certificate.where, "follower_gap": f"client {client!r}"}
     certificate = dataclasses.replace(certificate, follower_gap=gap, where=where)
-    if certificate.holds():
+    if certificate.accepted(game=True):
         return dataclasses.replace(solution, certificate=certificate)
     clients = solution.clients.copy()
     numbers = clients.columns.difference(["recruited", "reason"])

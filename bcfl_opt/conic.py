@@ -184,7 +184,9 @@ def _solve_clarabel(
 
     names, owners = _column_names(problem, compiled), _owners(problem, compiled, program)
     provenance = record(options=options, defaults=DEFAULTS, time_limit=time_limit)
-    outcome = _attempts(program, options, time_limit, names, owners, timing, provenance, 0.0 if examine else FAR)
+    outcome = _attempts(
+        program, options, time_limit, names, owners, timing, provenance, 0.0 if examine else FAR, problem.is_game
+    )
     duals = np.zeros(len(kept))
     duals[kept] = outcome.z
 
@@ -238,6 +240,7 @@ def _attempts(
     timing: dict[str, float],
     provenance: dict[str, Any],
     reach: float,
+    game: bool,
 ) -> _Outcome:
     """Clarabel on the scaled programme, again with other settings where the certificate does not hold."""
     begin = time.perf_counter()
@@ -246,7 +249,7 @@ def _attempts(
     best: _Outcome | None = None
     for attempt in ATTEMPTS:
         left = None if time_limit is None else max(time_limit - (time.perf_counter() - begin), 1e-3)
-        outcome = _run(scaled, {**attempt, **options}, left, names, owners, reach)
+        outcome = _run(scaled, {**attempt, **options}, left, names, owners, reach, game)
         x, z = scaling.back(outcome.x, outcome.z)
         if outcome.certificate is not None:
             z[: len(shift)] += shift
@@ -273,6 +276,7 @@ def _run(
     names: Any,
     owners: np.ndarray | None,
     reach: float,
+    game: bool,
 ) -> _Outcome:
     """One run of Clarabel and the Newton steps after it; the certificate decides, not the solver's word."""
     word, x, z, iterations, log = _clarabel(program, options, time_limit)
@@ -299,12 +303,12 @@ def _run(
         certificate = program.certify(x, z, unit=UNIT, names=names, owners=owners)
         if certificate.holds() and reach and not program.proves_cost(x, z, reach):
             status, detail = Status.NOT_CERTIFIED, "whether any violation is needed is lost to rounding"
-        elif certificate.holds():
+        elif certificate.accepted(game=game):
             status, detail = Status.SOLVED, ""
-        elif status is Status.SOLVED:
-            status, detail = Status.NOT_CERTIFIED, certificate.failure()
+        elif status is Status.SOLVED or certificate.holds():
+            status, detail = Status.NOT_CERTIFIED, certificate.failure(game=game)
         else:
-            detail = f"{detail}; {certificate.failure()}"
+            detail = f"{detail}; {certificate.failure(game=game)}"
     return _Outcome(status, detail, x, z, certificate, iterations, log)
 
 

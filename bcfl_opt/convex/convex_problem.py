@@ -58,6 +58,11 @@ class ConvexProblem:
     unit: float
     small: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
+    @property
+    def is_game(self) -> bool:
+        """Is it a game's, whose sizes are known?"""
+        return self.unit != 1.0
+
     @classmethod
     def of(cls, model: ConvexModel | cp.Problem) -> ConvexProblem:
         """Raises InputError or ModelError where the problem cannot be solved as it is."""
@@ -306,12 +311,10 @@ def judged(problem: ConvexProblem, certificate: Certificate) -> tuple[Certificat
     if violation >= certificate.primal:
         where = {**certificate.where, "primal": place}
         certificate = dataclasses.replace(certificate, primal=violation, where=where)
-    if not certificate.holds():
-        return certificate, Status.NOT_CERTIFIED, certificate.failure()
-    if problem.unit != 1.0 and not certificate.primal <= FEASIBLE:
-        return certificate, Status.NOT_CERTIFIED, certificate.violation()
+    if not certificate.accepted(game=problem.is_game):
+        return certificate, Status.NOT_CERTIFIED, certificate.failure(game=problem.is_game)
     violation, place = problem.worst_violation(problem.checks)
-    if not violation <= (TOLERANCE if problem.unit == 1.0 else FEASIBLE):
+    if not violation <= (FEASIBLE if problem.is_game else TOLERANCE):
         certificate = dataclasses.replace(certificate, primal=violation, where={**certificate.where, "primal": place})
         return (
             certificate,

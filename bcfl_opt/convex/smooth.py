@@ -14,7 +14,7 @@ import cvxpy as cp
 import numpy as np
 
 from bcfl_opt import ipopt
-from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
+from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.convex.convex_problem import ConvexProblem, judged, quality, restore
 from bcfl_opt.convex.rules import DNLP, broken_rules, first_ones
 from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
@@ -188,7 +188,7 @@ def _attempts(
             rows, columns = np.zeros(len(smooth.program.constraints)), np.zeros(len(x))
             nothing = Multipliers(rows, columns, columns)
             return _Answer(Status.INFEASIBLE, conflict, None, smooth.x, nothing, 0, "", (), provenance)
-    feasible = TOLERANCE if normal is None else FEASIBLE
+    game = normal is not None
     best: _Answer | None = None
     attempts = list(ATTEMPTS)
     if normal is not None:
@@ -217,14 +217,12 @@ def _attempts(
                 certificate, unscaled=certify(smooth.program, found, held, convex=convex).unscaled
             )
         status, detail = outcome.status, outcome.detail
-        if np.isfinite(outcome.x).all() and certificate.holds():
+        if np.isfinite(outcome.x).all() and certificate.accepted(game=game):
             status, detail = Status.SOLVED, ""
-        elif status is Status.SOLVED:
-            status, detail = Status.NOT_CERTIFIED, certificate.failure()
+        elif status is Status.SOLVED or (np.isfinite(outcome.x).all() and certificate.holds()):
+            status, detail = Status.NOT_CERTIFIED, certificate.failure(game=game)
         elif status is Status.UNBOUNDED and not certificate.primal <= TOLERANCE:
             status = Status.NUMERICAL_FAILURE  # iterates that diverge without being feasible say nothing
-        if status is Status.SOLVED and not certificate.primal <= feasible:
-            status, detail = Status.NOT_CERTIFIED, certificate.violation()
         if status is Status.SOLVED and drowned > DROWNED:
             status, detail = (
                 Status.NOT_CERTIFIED,

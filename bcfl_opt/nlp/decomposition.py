@@ -18,7 +18,7 @@ from pyomo.common.gc_manager import PauseGC
 from pyomo.core.base.block import BlockData
 
 from bcfl_opt import ipopt
-from bcfl_opt.certificate import FEASIBLE, TOLERANCE
+from bcfl_opt.certificate import TOLERANCE
 from bcfl_opt.context import Context
 from bcfl_opt.nlp.conflict import Elastic
 from bcfl_opt.nlp.convexity import is_convex
@@ -315,13 +315,14 @@ class _Course:
         bent = [answer.certificate.curvature for _, answer in self._answers if answer.certificate is not None]
         known = [curvature for curvature in bent if curvature is not None]
         certificate = dataclasses.replace(certificate, curvature=min(known) if known else None)
-        good = certificate.holds() and (self._settings.get("unit", 1.0) == 1.0 or certificate.primal <= FEASIBLE)
+        game = self._settings.get("unit", 1.0) != 1.0
+        good = certificate.accepted(game=game)
         return dataclasses.replace(
             self._answers[0][1],
             program=kept.program,
             status=Status.SOLVED if good else Status.NOT_CERTIFIED,
             quality=Quality.NONE if not good else Quality.GLOBAL if certificate.closes_gap else Quality.LOCAL,
-            detail="" if good else certificate.violation() if certificate.holds() else certificate.failure(),
+            detail="" if good else certificate.failure(game=game),
             certificate=certificate,
             x=x,
             multipliers=multipliers,

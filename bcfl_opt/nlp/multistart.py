@@ -96,7 +96,7 @@ def _joined(solved: list[Answer], unit: float) -> Answer:
     bent = [answer.certificate.curvature for answer in solved if answer.certificate is not None]
     known = [curvature for curvature in bent if curvature is not None]
     certificate = dataclasses.replace(certificate, curvature=min(known) if known else None)
-    if not certificate.holds():
+    if not certificate.accepted(game=unit != 1.0):
         return best
     return dataclasses.replace(best, x=x, multipliers=multipliers, certificate=certificate)
 

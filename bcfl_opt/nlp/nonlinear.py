@@ -15,7 +15,7 @@ from pyomo.core.base.var import Var
 from pyomo.core.expr.numvalue import value
 
 from bcfl_opt import ipopt
-from bcfl_opt.certificate import FEASIBLE, TOLERANCE, Certificate
+from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
 from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, NOTICEABLE, RELAXED, Attempt, gain, general
 from bcfl_opt.nlp.conflict import missing_room
@@ -301,12 +301,11 @@ def _judged(
     status, detail = outcome.status, outcome.detail
     with np.errstate(all="ignore"):
         finite = bool(np.isfinite(x).all() and np.isfinite(read.functions.objective(x)))
-    if finite and certificate.holds():
+    game = normal is not None
+    if finite and certificate.accepted(game=game):
         status, detail = Status.SOLVED, ""
-        if normal is not None and not certificate.primal <= FEASIBLE:
-            status, detail = Status.NOT_CERTIFIED, certificate.violation()
-    elif status is Status.SOLVED:
-        status, detail = Status.NOT_CERTIFIED, certificate.failure()
+    elif status is Status.SOLVED or (finite and certificate.holds()):
+        status, detail = Status.NOT_CERTIFIED, certificate.failure(game=game)
     elif status is not Status.UNBOUNDED or not certificate.primal <= TOLERANCE:
         # Iterates that diverge without being feasible say nothing about the objective.
         status = Status.NUMERICAL_FAILURE if status is Status.UNBOUNDED else status

@@ -70,11 +70,14 @@ class Certificate:
         return self.gap is not None and self.holds()
 
     def accepted(self, *, game: bool) -> bool:
-        """Does the point count as an answer? In a game, whose sizes are known, more is asked: FEASIBLE and EACH."""
+        """Does the point count as an answer? Of a game, whose sizes are known, more is asked: FEASIBLE and EACH."""
         return all(value <= limit for value, limit in zip(self.residuals.values(), self._limits(game), strict=True))
 
     def failure(self, *, game: bool = False) -> str:
-        """The residual that exceeds its limit by most, in words, with the place it is attained at."""
+        """The residual that exceeds its limit by most, in words, with the place it is attained at.
+
+        game : by the limits of a game, see :meth:`accepted`.
+        """
         found = zip(self.residuals.items(), self._limits(game), strict=True)
         (name, value), limit = max(found, key=lambda one: math.inf if math.isnan(one[0][1]) else one[0][1] / one[1])
         place = self.where.get(name, "")

@@ -254,6 +254,8 @@ def _told(conflict: Conflict, trouble: str) -> Iterator[str]:
         yield f"these {len(conflict.members)} cannot hold together: {', '.join(map(_counted, _families(conflict.members)))}"
     elif conflict.members:
         yield f"these cannot hold together: {', '.join(map(called, conflict.members))}"
+    if not conflict.irreducible:
+        yield "whether each of them is needed for that could not be told everywhere"
     if len(conflict.alone) > SHOWN:
         for family in _families(conflict.alone):
             amounts = [conflict.alone[name] for name in family]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import cvxpy as cp
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bcfl_opt as bo
-from bcfl_opt.conflict import irreducible
+from bcfl_opt.conflict import Least, conflict_of, irreducible
 from bcfl_opt.convex.rules import shown
 from bcfl_opt.models import problem1_cvxpy, problem1_pyomo, problem2_cvxpy, problem2_pyomo
 from bcfl_opt.nlp.program import program
@@ -225,10 +226,69 @@ def test_a_conflict_in_a_cvxpy_problem(ask: str) -> None:
         variable.value = np.full(variable.shape, 0.5)
     explanation = bo.explain(problem if ask == "problem" else bo.solve(problem, solver=ask))
     assert explanation.conflict == ("constraint 0", "near", "y.upper")
-    assert explanation.alone.to_dict() == pytest.approx({"constraint 0": 1.0, "near": 3.0}, rel=1e-5)
+    # x <= 1 and y <= 4 leave 5 of the 6; x would have to be 2, and its square 4; y would have to be 5.
+    alone = {"constraint 0": 1.0, "near": 3.0, "y.upper": 1.0}
+    assert explanation.alone.to_dict() == pytest.approx(alone, rel=1e-5)
     assert explanation.relaxation.to_dict() == pytest.approx({"constraint 0": 1.0}, rel=1e-5)
     assert "constraint 0 (x[0] + y >= 6), near (square(x[0]) <= 1), y.upper" in " ".join(explanation.sentences)
     assert all((v.value == 0.5).all() for v in problem.variables())
+
+
+def test_bounds_of_a_cvxpy_variable_are_members_only_where_they_are_needed() -> None:
+    """Of x in [0, 1]^2 and x_1 + x_2 >= 3 - y, y in [-5, 1/2], only the upper bounds stand in the way."""
+    x, y = cp.Variable(2, name="x", bounds=[0, 1]), cp.Variable(name="y", bounds=[-5, 0.5])
+    free = cp.Variable(name="free", nonneg=True)
+    problem = cp.Problem(cp.Minimize(free), [(cp.sum(x) >= 3 - y).set_label("sum"), free >= y])
+    explanation = bo.explain(problem)
+    assert sorted(explanation.conflict) == ["sum", "x.upper[0]", "x.upper[1]", "y.upper"]
+    assert explanation.alone.to_dict() == pytest.approx(dict.fromkeys(explanation.conflict, 0.5), rel=1e-6)
+    for name in explanation.conflict:  # without any one of them the others can hold together
+        u, v = cp.Variable(2), cp.Variable()
+        rows = {"x.upper[0]": u[0] <= 1, "x.upper[1]": u[1] <= 1, "y.upper": v <= 0.5, "sum": cp.sum(u) >= 3 - v}
+        assert cp.Problem(cp.Minimize(0), [row for key, row in rows.items() if key != name]).solve() < np.inf
+    assert all(variable.value is None for variable in problem.variables())
+
+
+def test_a_conflict_that_hangs_on_no_bound_names_none() -> None:
+    x = cp.Variable(2, name="x", nonneg=True)
+    conflict = bo.explain(cp.Problem(cp.Minimize(0), [x[0] >= 2, x[0] + x[1] <= 1, x[1] >= 0.5])).conflict
+    assert "x.lower[0]" not in conflict and len(conflict) == 3
+
+
+def test_a_filter_that_was_not_answered_does_not_call_the_conflict_irreducible() -> None:
+    """Three members in conflict, two of which are enough; the solver has no answer for one of the questions."""
+
+    class Numbers:
+        """Members 1, 2, 3: 1 and 2 are in conflict. text : none. dumb : the question without an answer."""
+
+        def __init__(self, dumb: set[int]) -> None:
+            self.dumb = dumb
+
+        def constraints(self) -> list[int]:
+            return [1, 2, 3]
+
+        def bounds(self) -> list[int]:
+            return []
+
+        def bounds_of(self, members: Iterable[int]) -> list[int]:
+            return []
+
+        def name(self, member: int) -> str:
+            return str(member)
+
+        def text(self, member: int) -> str:
+            return ""
+
+        def least(self, soft: Iterable[int], hard: Iterable[int]) -> Least[int] | None:
+            asked = {*soft, *hard}
+            if asked == self.dumb:
+                return None
+            return Least({min(asked): 1.0} if {1, 2} <= asked else {}, sorted(asked), [])
+
+    known = conflict_of(Numbers(set()))
+    assert known.members == ("1", "2") and known.irreducible
+    unknown = conflict_of(Numbers({1, 2}))
+    assert unknown.members == ("1", "2", "3") and not unknown.irreducible
 
 
 def test_entries_of_vectors_and_whole_cones_are_members() -> None:

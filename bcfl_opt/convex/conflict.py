@@ -2,14 +2,13 @@
 
 Elastic problem: minimise the sum of slacks s.t. constraints, entry by entry, some of which may be violated by their own
 slack. Its optimum is 0 exactly where they can hold together: proven by Clarabel where the problem is convex, as local as
-IPOPT's answers where it is not. Bounds of variables (``bounds=``, ``nonneg=True``) always hold; those whose multipliers
-take part are named.
+IPOPT's answers where it is not. Bounds of variables (``bounds=``, ``nonneg=True``) hold for the least violations; whether a
+conflict needs them is asked of free variables in their place.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import cvxpy as cp
@@ -18,7 +17,7 @@ from cvxpy.constraints import Equality, Inequality, NonNeg, NonPos, PowCone3D, P
 from cvxpy.constraints.constraint import Constraint
 
 from bcfl_opt.certificate import TOLERANCE
-from bcfl_opt.conflict import Conflict, irreducible
+from bcfl_opt.conflict import Conflict, Least, conflict_of
 from bcfl_opt.convex.convex_problem import ConvexProblem, restore
 from bcfl_opt.convex.rules import shortened, shown
 from bcfl_opt.errors import BcflOptError
@@ -28,6 +27,10 @@ from bcfl_opt.solution import Solution
 Solve = Callable[[cp.Problem, str], Solution]
 #: A multiplier above this share of a slack's cost (1) means that the constraint takes part.
 PART = 1e-6
+#: A variable's attributes that say where 0 is.
+SIGNS = ("nonneg", "nonpos", "pos", "neg")
+#: A variable's attributes that are bounds and no more.
+BOUNDS = (*SIGNS, "bounds")
 #: Kinds of constraints that are taken entry by entry; a cone is one.
 BY_ENTRY = (Inequality, Equality, NonNeg, NonPos, Zero)
 
@@ -39,24 +42,14 @@ class Entry(NamedTuple):
     place: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Least:
-    """violation : by entry, in its own units, where it is any. part : soft entries that take part. bounds : names of the
-    variables' bounds that do."""
-
-    violation: dict[Entry, float]
-    part: list[Entry]
-    bounds: tuple[str, ...]
-
-
 def find_conflict(problem: ConvexProblem, solve: Solve) -> Conflict:
-    """The least violations that make room, an irreducible conflict, and what each of its members would have to give.
+    """See :func:`bcfl_opt.conflict.conflict_of`. The variables keep their values.
 
-    solve : an elastic problem and the solver for it -> its solution. The variables keep their values.
+    solve : an elastic problem and the solver for it -> its solution.
     """
     saved = problem.saved()
     try:
-        return _Elastic(problem, solve).conflict()
+        return conflict_of(_Elastic(problem, solve, bounds=True))
     finally:
         restore(saved)
 
@@ -66,8 +59,8 @@ def missing_room(problem: ConvexProblem, solve: Solve) -> str:
 
     solve : as in :func:`find_conflict`. The variables' values may change.
     """
-    elastic = _Elastic(problem, solve)
-    least = elastic.least(elastic.entries(), ())
+    elastic = _Elastic(problem, solve, bounds=False)
+    least = elastic.least(elastic.constraints(), ())
     if least is None or not least.violation:
         return ""
     parts = [f"{elastic.name(entry)} by {amount:.3g}" for entry, amount in list(least.violation.items())[:3]]
@@ -75,49 +68,61 @@ def missing_room(problem: ConvexProblem, solve: Solve) -> str:
 
 
 class _Elastic:
-    """Elastic problems over the constraints of one problem."""
+    """Elastic problems over the constraints of one problem.
 
-    def __init__(self, problem: ConvexProblem, solve: Solve) -> None:
+    bounds : make the variables' own bounds constraints, which can be left out, on free variables in their place. Those of
+        variables that are more than bounded (symmetric, PSD, ...), and bounds that are expressions, always hold.
+    """
+
+    def __init__(self, problem: ConvexProblem, solve: Solve, *, bounds: bool) -> None:
         self.problem, self._solve = problem, solve
-        self.constraints = {name: c for name, c in problem.constraints.items() if c.size}
-        self.solver = "clarabel" if all(c.is_dcp() for c in self.constraints.values()) else "ipopt"
-        self.sizes = {name: _sizes(c) for name, c in self.constraints.items() if isinstance(c, BY_ENTRY)}
+        self._rows = {name: c for name, c in problem.constraints.items() if c.size}
+        self._bounds: dict[str, tuple[Constraint, np.ndarray]] = {}
+        if bounds:
+            self._set_bounds_apart()
+        self._all = {**self._rows, **{name: constraint for name, (constraint, _) in self._bounds.items()}}
+        self.solver = "clarabel" if all(c.is_dcp() for c in self._all.values()) else "ipopt"
+        self.sizes = {name: _sizes(c) for name, c in self._all.items() if isinstance(c, BY_ENTRY)}
+
+    def _set_bounds_apart(self) -> None:
+        free: dict[int, cp.Variable] = {}  # by the id of what it stands for
+        for name, variable in self.problem.named_variables().items():
+            limits = _own_bounds(variable)
+            if limits is None:
+                continue
+            free[id(variable)] = clone = cp.Variable(variable.shape, name=variable.name())
+            clone.save_value(variable.value)
+            for side, limit in zip(("lower", "upper"), limits, strict=True):
+                places = np.flatnonzero(np.isfinite(np.ravel(limit, order="F")))
+                if places.size:
+                    edge = np.where(np.isfinite(limit), limit, 0.0)
+                    constraint = clone >= edge if side == "lower" else clone <= edge
+                    self._bounds[f"{name}.{side}"] = constraint, places
+        if free:
+            self._rows = {name: c.tree_copy(free) for name, c in self._rows.items()}
 
     def name(self, entry: Entry) -> str:
-        constraint = self.constraints[entry.constraint]
+        constraint = self._all[entry.constraint]
         return entry.constraint + ("" if entry.place < 0 else self.problem.place(entry.place, constraint))
 
-    def entries(self) -> list[Entry]:
+    def text(self, entry: Entry) -> str:
+        return "" if entry.constraint in self._bounds else _text(self._all[entry.constraint])
+
+    def constraints(self) -> list[Entry]:
         return [
             Entry(name, k)
-            for name, c in self.constraints.items()
+            for name, c in self._rows.items()
             for k in (range(c.size) if isinstance(c, BY_ENTRY) else (-1,))
         ]
 
-    def conflict(self) -> Conflict:
-        least = self.least(self.entries(), ())
-        if least is None:
-            return Conflict(decided=False)
-        if not least.violation:
-            return Conflict()
+    def bounds(self) -> list[Entry]:
+        return [Entry(name, int(k)) for name, (_, places) in self._bounds.items() for k in places]
 
-        def conflicting(some: Sequence[Entry]) -> list[Entry] | None:
-            found = self.least(some, ())
-            return found.part if found is not None and found.violation else None
+    def bounds_of(self, members: Iterable[Entry]) -> list[Entry]:
+        used = {variable.id for entry in members for variable in self._all[entry.constraint].variables()}
+        return [entry for entry in self.bounds() if self._all[entry.constraint].variables()[0].id in used]
 
-        members = irreducible(least.part, conflicting)
-        last = self.least(members, ())
-        alone = {}
-        for entry in members:
-            found = self.least([entry], [other for other in members if other != entry])
-            alone[self.name(entry)] = float("nan") if found is None else found.violation.get(entry, 0.0)
-        names = [*alone, *(last.bounds if last is not None else ())]
-        involved = [*members, *least.violation]
-        texts = {self.name(entry): _text(self.constraints[entry.constraint]) for entry in involved}
-        relaxation = {self.name(entry): amount for entry, amount in least.violation.items()}
-        return Conflict(relaxation, tuple(names), alone, texts)
-
-    def least(self, soft: Iterable[Entry], hard: Iterable[Entry]) -> Least | None:
+    def least(self, soft: Iterable[Entry], hard: Iterable[Entry]) -> Least[Entry] | None:
         """The least violation of the soft entries where the hard ones hold; None if there is no answer."""
         grouped: dict[str, tuple[list[int], list[int]]] = {}
         for group, entries in ((0, soft), (1, hard)):
@@ -126,7 +131,7 @@ class _Elastic:
         constraints: dict[str, Constraint] = {}
         slacks: dict[str, tuple[list[int], cp.Variable]] = {}
         for name, (loose, tight) in grouped.items():
-            constraint = self.constraints[name]
+            constraint = self._all[name]
             if tight:
                 for k, row in enumerate(_entries(constraint, tight, 0.0)):
                     constraints[f"{name} hard {k}"] = row
@@ -154,14 +159,16 @@ class _Elastic:
                     violation[Entry(name, place)] = float(amount * sizes[k])
                 if amount > TOLERANCE or weight[k] > PART:
                     part.append(Entry(name, place))
-        own = {f"{name}.{side}" for name in self.problem.named_variables() for side in ("lower", "upper")}
-        bounds = tuple(
-            f"{name}{self.problem.place(int(k), self.problem.named_variables()[name.rpartition('.')[0]])}"
-            for name, price in solution.shadow_prices.items()
-            if name in own
-            for k in np.flatnonzero(np.abs(np.ravel(price, order="F")) > PART)
-        )
-        return Least(violation, part, bounds)
+        held = []
+        for name, (_, tight) in grouped.items():
+            for key, y in solution.multipliers.items():
+                if key.startswith(f"{name} hard ") and tight:
+                    held += [
+                        Entry(name, k)
+                        for k, weight in zip(tight, _weight(y, len(tight)), strict=False)
+                        if weight > PART
+                    ]
+        return Least(violation, part, held)
 
     def solved(self, problem: cp.Problem) -> Solution | None:
         try:
@@ -207,6 +214,21 @@ def _entries(constraint: Constraint, places: list[int], slack: Any) -> list[Cons
     if isinstance(constraint, PowConeND):
         return [PowConeND(constraint.W + room, constraint.z, constraint.alpha, axis=constraint.axis)]
     return [constraint]
+
+
+def _own_bounds(variable: cp.Variable) -> tuple[np.ndarray, np.ndarray] | None:
+    """Least and largest values by entry; None where the variable has no bounds, or is more than bounded."""
+    given = variable.attributes
+    limits = given["bounds"] or ()
+    more = any(given[name] for name in given if name not in BOUNDS)
+    if (
+        more
+        or (not any(given[name] for name in SIGNS) and not limits)
+        or any(isinstance(b, cp.Expression) for b in limits)
+    ):
+        return None
+    low, high = variable.get_bounds()
+    return np.asarray(low, dtype=float), np.asarray(high, dtype=float)
 
 
 def _sizes(constraint: Constraint) -> np.ndarray:

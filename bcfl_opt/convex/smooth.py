@@ -20,6 +20,7 @@ from bcfl_opt.convex.rules import DNLP, broken_rules, first_ones
 from bcfl_opt.convex.smooth_program import SmoothProgram, expression_bounds, odd_power_domains, two_sided
 from bcfl_opt.convex.undefined import undefined_terms
 from bcfl_opt.errors import InputError, ModelError, listing
+from bcfl_opt.nlp.attempts import limited
 from bcfl_opt.nlp.ipopt_options import refuse_crashes, validated
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.normal_form import tight
@@ -193,6 +194,7 @@ def _attempts(
     attempts = list(ATTEMPTS)
     if normal is not None:
         attempts.insert(1, tight(1e-3 * float(small.min(initial=1.0))))
+        attempts = limited(attempts)
     while attempts:
         attempt = attempts.pop(0)
         settings = {**own, **attempt, **options}

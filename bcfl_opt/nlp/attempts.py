@@ -28,6 +28,9 @@ QUASI_NEWTON: dict[str, Any] = {"hessian_approximation": "limited-memory"}
 FINER: dict[str, Any] = {"tol": 1e-14, "dual_inf_tol": 1e-12, "compl_inf_tol": 1e-13, "nlp_scaling_method": "none"}
 #: Iterations of an attempt after the first one.
 PATIENCE = 500
+#: Iterations of the first two attempts at a game: most take 10 to 60, a feasible set without an interior may take a thousand, and
+#: what takes more does not arrive.
+PATIENCE_WITH_GAMES = 1500
 #: Other starting points tried for one at which everything can be evaluated.
 DRAWS = 20
 #: What an objective must gain, relative to its terms, for a way down to count.
@@ -48,6 +51,11 @@ class Attempt:
 
     def same(self, other: Attempt) -> bool:
         return self.options == other.options and self.scaling is other.scaling and self.start is other.start
+
+
+def limited(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Options of the attempts at a game, with the iterations that each is given."""
+    return [{"max_iter": PATIENCE if k > 1 else PATIENCE_WITH_GAMES, **options} for k, options in enumerate(attempts)]
 
 
 def general(reduced: Presolved, x: np.ndarray) -> list[Attempt]:

@@ -7,8 +7,7 @@ for a model that is not convex the answer is as local as IPOPT's.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -18,7 +17,7 @@ from scipy.optimize import linprog
 
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import TOLERANCE
-from bcfl_opt.conflict import Conflict, irreducible
+from bcfl_opt.conflict import Conflict, Least, conflict_of
 from bcfl_opt.nlp.duals import LOWER, UPPER
 from bcfl_opt.nlp.kkt import certify, coefficient_sizes
 from bcfl_opt.nlp.presolve import Multipliers, presolve
@@ -40,49 +39,15 @@ class Limit(NamedTuple):
 
 @one_thread()
 def find_conflict(program: Program) -> Conflict:
-    """The least violations that make room, an irreducible conflict of rows and bounds, and what each would have to give.
-
-    The bounds of variables hold while rows are looked for; then the bounds of their variables are left out in turn.
-    """
+    """See :func:`bcfl_opt.conflict.conflict_of`."""
     elastic = Elastic(program)
-    rows, bounds = elastic.rows(), elastic.bounds()
     crossed = np.flatnonzero(program.x_lower > program.x_upper)
     if crossed.size:
         pair = [Limit("lower", int(crossed[0])), Limit("upper", int(crossed[0]))]
         distance = float(program.x_lower[crossed[0]] - program.x_upper[crossed[0]])
         names = tuple(elastic.name(limit) for limit in pair)
         return Conflict(dict.fromkeys(names[:1], distance), names, dict.fromkeys(names, distance))
-    least = elastic.least(rows, bounds)
-    if least is None:
-        return Conflict(decided=False)
-    if not least.violation:
-        return Conflict()
-
-    def with_bounds(some: Sequence[Limit]) -> list[Limit] | None:
-        found = elastic.least(some, bounds)
-        return found.part if found is not None and found.violation else None
-
-    def without(some: Sequence[Limit]) -> list[Limit] | None:
-        found = elastic.least(members, some)
-        return [limit for limit in some if limit in set(found.held)] if found and found.violation else None
-
-    members = irreducible(least.part, with_bounds)
-    near = {int(j) for row in members for j in elastic.columns(row.place)}
-    theirs = [limit for limit in bounds if limit.place in near]
-    if theirs:
-        # Nothing at all may be left over of the bounds, which the filter does not ask.
-        free = elastic.least(members, [])
-        theirs = [] if free is not None and free.violation else irreducible(theirs, without)
-    alone = {}
-    everything = [*members, *theirs]
-    for limit in everything:
-        found = elastic.least([limit], [other for other in everything if other != limit])
-        alone[elastic.name(limit)] = float("nan") if found is None else found.violation.get(limit, 0.0)
-    return Conflict(
-        {elastic.name(limit): amount for limit, amount in least.violation.items()},
-        tuple(elastic.name(limit) for limit in everything),
-        alone,
-    )
+    return conflict_of(elastic)
 
 
 @one_thread()
@@ -92,23 +57,11 @@ def missing_room(program: Program, *, convex: bool = False) -> str:
     convex : the programme is known to be; then the answer is a proof.
     """
     elastic = Elastic(program, convex=convex)
-    least = elastic.least(elastic.rows(), elastic.bounds())
+    least = elastic.least(elastic.constraints(), elastic.bounds())
     if least is None or not least.violation:
         return ""
     parts = [f"{elastic.name(limit)} by {amount:.3g}" for limit, amount in list(least.violation.items())[:3]]
     return f"no point is feasible unless constraints give way: {', '.join(parts)}"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Least:
-    """violation : by limit, in its own units, where it is any. part : soft limits that take part in the conflict.
-
-    held : hard limits that do, by their multipliers.
-    """
-
-    violation: dict[Limit, float]
-    part: list[Limit]
-    held: list[Limit]
 
 
 class Elastic:
@@ -132,23 +85,27 @@ class Elastic:
             shape=(functions.rows, functions.columns),
         )
 
-    def rows(self) -> list[Limit]:
+    def constraints(self) -> list[Limit]:
         return [Limit("row", k) for k in range(len(self.program.constraints))]
 
     def bounds(self) -> list[Limit]:
         sides = (("lower", self.program.x_lower), ("upper", self.program.x_upper))
         return [Limit(kind, int(j)) for kind, values in sides for j in np.flatnonzero(np.isfinite(values))]
 
-    def columns(self, row: int) -> np.ndarray:
-        """The variables of a row."""
-        return self._pattern.indices[self._pattern.indptr[row] : self._pattern.indptr[row + 1]]
+    def bounds_of(self, members: Iterable[Limit]) -> list[Limit]:
+        ends = self._pattern.indptr
+        columns = {int(j) for row in members for j in self._pattern.indices[ends[row.place] : ends[row.place + 1]]}
+        return [limit for limit in self.bounds() if limit.place in columns]
+
+    def text(self, limit: Limit) -> str:
+        return ""
 
     def name(self, limit: Limit) -> str:
         if limit.kind == "row":
             return str(self.program.constraints[limit.place].name)
         return f"{self.program.variables[limit.place].name}{LOWER if limit.kind == 'lower' else UPPER}"
 
-    def least(self, soft: Iterable[Limit], hard: Iterable[Limit]) -> Least | None:
+    def least(self, soft: Iterable[Limit], hard: Iterable[Limit]) -> Least[Limit] | None:
         """The least violation of the soft limits where the hard ones hold; what is in neither is not there.
 
         None if the hard limits cannot hold together or IPOPT finds no answer.

@@ -399,7 +399,7 @@ def _without_room(chunk: _Chunk) -> dict[int, tuple[Status, str]]:
         return {}
     convex = is_convex(read, reduced.x_lower, reduced.x_upper)
     elastic = Elastic(read, convex=convex)
-    least = elastic.least(elastic.rows(), elastic.bounds())
+    least = elastic.least(elastic.constraints(), elastic.bounds())
     result: dict[int, list[str]] = {}
     for limit, amount in least.violation.items() if least is not None else ():
         part = int(chunk.labels[len(read.variables) + limit.place])

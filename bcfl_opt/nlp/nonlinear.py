@@ -17,7 +17,7 @@ from pyomo.core.expr.numvalue import value
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
-from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, NOTICEABLE, RELAXED, Attempt, gain, general
+from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, NOTICEABLE, RELAXED, Attempt, gain, general, limited
 from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.duals import Names
@@ -281,9 +281,9 @@ def _attempts(
     own_units = tight(float(small.min(initial=1.0)), finest)
     lax = {"barrier_tol_factor": 100.0, "min_refinement_steps": 0} if convex else {}
     smaller = tight(1e-3 * float(small.min(initial=1.0)), finest)
-    own = [Attempt({**own_units, **lax}), Attempt({**smaller, "mu_init": 1e-2})]
-    relaxed = [Attempt({**own_units, **RELAXED, **options}) for options in ({}, ADAPTIVE)]
-    return [*(own if convex else own[::-1]), *relaxed]
+    own = [{**own_units, **lax}, {**smaller, "mu_init": 1e-2}]
+    relaxed = [{**own_units, **RELAXED, **options} for options in ({}, ADAPTIVE)]
+    return [Attempt(options) for options in limited([*(own if convex else own[::-1]), *relaxed])]
 
 
 def _judged(

@@ -31,8 +31,6 @@ from bcfl_opt.nlp.subprogram import part_numbers
 ALIKE = 1e2
 #: What is small where the usual size is 1: sizes are those at the start, and an answer may be far from it.
 MILLIONTH = 1e-6
-#: Iterations of IPOPT on a game.
-PATIENCE = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -294,8 +292,7 @@ def _weights(pull: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 
 def tight(small: float, finest: bool = False) -> dict[str, Any]:
-    """IPOPT's tolerances of a thousandth of what is small; a solve that stalls just above them may stop, and one must that
-    takes many times the iterations that games take, 10 to 60: it does not arrive, and other settings might.
+    """IPOPT's tolerances of a thousandth of what is small; a solve that stalls just above them may stop.
 
     Multiplier x slack has no rounding to reckon with, and can be driven as far as doubles go: to a hundredth of the millionth
     of what is small that the certificate allows, since a duality gap adds up many. finest : for a client whose pay is a
@@ -305,5 +302,4 @@ def tight(small: float, finest: bool = False) -> dict[str, Any]:
     options: dict[str, Any] = dict.fromkeys(("tol", "constr_viol_tol"), tolerance)
     options["compl_inf_tol"] = min(tolerance, float(np.clip(1e-8 * small, 1e-18, 1e-13)))
     options |= dict.fromkeys(("acceptable_tol", "acceptable_compl_inf_tol"), 1e-9) | {"acceptable_iter": 15}
-    # A time may well be 1e20 times what it was thought to be.
-    return options | {"diverging_iterates_tol": 1e40, "max_iter": PATIENCE}
+    return options | {"diverging_iterates_tol": 1e40}  # a time may well be 1e20 times what it was thought to be

@@ -202,7 +202,7 @@ class Reader:
                 stack.append((variable, factor * coefficient))
             elif kind is _SUM:
                 stack.extend([(term, factor) for term in node.args])
-            elif not node.is_potentially_variable():
+            elif kind is _OTHER and not node.is_potentially_variable():
                 self.constant[row] += factor * self._number(node)
             elif kind is _NEGATION:
                 stack.append((node.args[0], -factor))

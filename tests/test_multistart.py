@@ -59,6 +59,12 @@ def test_the_best_of_several_starts_is_the_global_optimum_of_a_grid() -> None:
     assert min(one["objective"] for one in told) == pytest.approx(solution.objective, abs=1e-12)
 
 
+def test_pyomos_own_multistart_runs_on_our_solver() -> None:
+    m = six_humps()
+    pyo.SolverFactory("multistart").solve(m, solver="bcfl_ipopt", iterations=5)
+    assert pyo.value(m.value) == pytest.approx(bo.solve(six_humps(), starts=8).objective, abs=1e-8)
+
+
 def test_maximising_takes_the_greatest() -> None:
     m = six_humps()
     m.value.deactivate()

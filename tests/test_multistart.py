@@ -112,6 +112,18 @@ def test_a_model_without_a_point_says_so_after_all_starts() -> None:
     assert m.x.value == 2.0
 
 
+def test_an_objective_without_limit_from_another_start_is_told() -> None:
+    """x^2 - x^4 has a local minimum at 0, and falls for ever beyond 0.71."""
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(initialize=0.1)
+    m.value = pyo.Objective(expr=m.x**2 - m.x**4)
+    assert bo.solve(m).succeeded
+    m.x.set_value(0.1)
+    solution = bo.solve(m, starts=8)
+    assert solution.status is bo.Status.UNBOUNDED and m.x.value == 0.1
+    assert solution.provenance["starts"][-1]["status"] == "UNBOUNDED"
+
+
 def test_clients_with_an_answer_keep_it_where_one_has_none(game: bo.Game) -> None:
     def model() -> pyo.ConcreteModel:
         m = problem1_pyomo.build(game, game.prices(training=2.0, mining=2.0), form="speed")

@@ -37,14 +37,14 @@ def best_of_starts(
 ) -> tuple[Answer, list[dict[str, Any]]]:
     """The best answer from so many starting points, the first of which led to ``first``, and what each of them led to.
 
-    It ends with an answer that is proven global, and with a stop that the user asked for. ``first`` stands where no start
-    leads to an answer.
+    It ends with an answer that is proven global, with an objective that is unbounded from one of them, and with a stop that the
+    user asked for. ``first`` stands where no start leads to an answer.
 
     solve : the answer of the same programme from a point. unit : as for :func:`~bcfl_opt.nlp.nonlinear.solve_program`.
     """
     answers = [first]
     if first.quality is not Quality.GLOBAL and first.status not in SETTLED and len(first.x):
-        for x in _further(first, starts - 1, seed):
+        for x in _further(first, starts - 1, seed, 1.0 if unit == 1.0 else 0.0):
             answers.append(solve(x))
             if answers[-1].quality is Quality.GLOBAL or answers[-1].status in SETTLED:
                 break
@@ -58,12 +58,15 @@ def best_of_starts(
         }
         for k, answer in enumerate(answers)
     ]
+    if answers[-1].status is Status.UNBOUNDED:
+        return answers[-1], told
     return _joined(solved, unit) if solved else first, told
 
 
-def _further(first: Answer, count: int, seed: int) -> list[np.ndarray]:
+def _further(first: Answer, count: int, seed: int, least: float) -> list[np.ndarray]:
+    """least : a variable's size where it is smaller; 0 in a game, whose start tells sizes."""
     read, begin = first.program, first.program.start()
-    size = np.maximum(1.0, np.abs(begin))
+    size = np.maximum(least, np.abs(begin))
     near = _within(np.maximum(read.x_lower, begin - size), np.minimum(read.x_upper, begin + size), seed)
     far = draws(read, first.x if np.isfinite(first.x).all() else begin, seed)
     chosen = (promising(read, points, count) for points in (near, far))

@@ -38,7 +38,7 @@ class Explanation:
         a point, relative to the sizes of the constraints. Empty if there is room already, or if it was not looked for.
     conflict : names of constraints and of variables' bounds ("x.upper") that cannot hold together, none of which can be
         left out.
-    alone : its members -> how much each would have to give if the others stand (bounds of CVXPY variables have none).
+    alone : its members -> how much each would have to give if the others stand.
     direction : variable (with its index) -> its part of a direction along which the objective improves without limit,
         the largest being 1; of the variables that matter.
     """

@@ -26,7 +26,7 @@ from bcfl_opt.convex.refinement import refine
 from bcfl_opt.convex.rules import broken_rules, first_ones
 from bcfl_opt.errors import InputError, ModelError, choice, require, unknown_name
 from bcfl_opt.provenance import record
-from bcfl_opt.solution import Quality, Solution, Status
+from bcfl_opt.solution import WISHED, Quality, Solution, Status
 from bcfl_opt.threads import one_thread
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _run(
             status, detail = Status.NOT_CERTIFIED, "whether any violation is needed is lost to rounding"
         elif certificate.accepted(game=game):
             status, detail = Status.SOLVED, ""
-        elif status is Status.SOLVED or certificate.holds():
+        elif status is Status.SOLVED or (certificate.holds() and status not in WISHED):
             status, detail = Status.NOT_CERTIFIED, certificate.failure(game=game)
         else:
             detail = f"{detail}; {certificate.failure(game=game)}"

@@ -45,6 +45,10 @@ class Status(enum.Enum):
     UNKNOWN = "the solver stopped for a reason it does not name"
 
 
+#: Stops that are the user's wish, whatever the point is worth, and no trouble of the model.
+WISHED = (Status.TIME_LIMIT, Status.INTERRUPTED)
+
+
 class Quality(enum.Enum):
     """What the point is worth."""
 

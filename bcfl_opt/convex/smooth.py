@@ -26,7 +26,7 @@ from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.normal_form import tight
 from bcfl_opt.nlp.presolve import Multipliers, presolve
 from bcfl_opt.nlp.second_order import second_order
-from bcfl_opt.solution import Solution, Status
+from bcfl_opt.solution import WISHED, Solution, Status
 
 #: Tried in order until one is certified; a user's own options come on top. See :mod:`bcfl_opt.nlp.nonlinear`.
 ATTEMPTS: tuple[dict[str, Any], ...] = (
@@ -221,7 +221,7 @@ def _attempts(
         status, detail = outcome.status, outcome.detail
         if np.isfinite(outcome.x).all() and certificate.accepted(game=game):
             status, detail = Status.SOLVED, ""
-        elif status is Status.SOLVED or (np.isfinite(outcome.x).all() and certificate.holds()):
+        elif status is Status.SOLVED or (certificate.holds() and status not in WISHED):
             status, detail = Status.NOT_CERTIFIED, certificate.failure(game=game)
         elif status is Status.UNBOUNDED and not certificate.primal <= TOLERANCE:
             status = Status.NUMERICAL_FAILURE  # iterates that diverge without being feasible say nothing

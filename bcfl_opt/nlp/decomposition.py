@@ -28,11 +28,9 @@ from bcfl_opt.nlp.nonlinear import Answer, certified, solve_program
 from bcfl_opt.nlp.presolve import Multipliers, presolve
 from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.subprogram import objective_by_part, part_numbers, restricted
-from bcfl_opt.solution import Quality, Status
+from bcfl_opt.solution import WISHED, Quality, Status
 from bcfl_opt.threads import one_thread
 
-#: Stops of the whole that are the user's wish, not a part's trouble.
-WISHED = (Status.TIME_LIMIT, Status.INTERRUPTED)
 #: So few parts under suspicion are solved one by one, which tells more of each.
 FEW = 4
 #: Of an objective that runs away, a part that adds less than this share of what the worst does is not to blame.

@@ -29,7 +29,7 @@ from bcfl_opt.nlp.presolve import Multipliers, Presolved, presolve
 from bcfl_opt.nlp.program import Program, program
 from bcfl_opt.nlp.second_order import second_order
 from bcfl_opt.nlp.undefined import undefined_terms
-from bcfl_opt.solution import Quality, Status
+from bcfl_opt.solution import WISHED, Quality, Status
 from bcfl_opt.threads import one_thread
 
 #: How often a stationary point that is no local optimum is left along a direction in which the objective improves.
@@ -304,7 +304,7 @@ def _judged(
     game = normal is not None
     if finite and certificate.accepted(game=game):
         status, detail = Status.SOLVED, ""
-    elif status is Status.SOLVED or (finite and certificate.holds()):
+    elif status is Status.SOLVED or (finite and certificate.holds() and status not in WISHED):
         status, detail = Status.NOT_CERTIFIED, certificate.failure(game=game)
     elif status is not Status.UNBOUNDED or not certificate.primal <= TOLERANCE:
         # Iterates that diverge without being feasible say nothing about the objective.

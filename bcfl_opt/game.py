@@ -214,7 +214,7 @@ class Game:
             raise InputError(
                 f"prices: missing column {listing(missing)}; make them with game.prices(training=..., mining=...)"
             )
-        nothing = prices[names].isna().all(axis=1)
+        nothing = prices[names[0]].isna() & prices[names[1]].isna()
         if not nothing.any():
             return self.prices(prices["training_price"], prices["mining_price"])
         filled = prices[names].mask(nothing, 0.0)

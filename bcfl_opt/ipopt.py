@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from bcfl_opt import casadi_ipopt, errors
+from bcfl_opt.nlp.elimination import Eliminated
 from bcfl_opt.nlp.ipopt_options import validated
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Functions
@@ -133,7 +134,7 @@ def provenance(
 
 
 def run(
-    presolved: Presolved,
+    presolved: Presolved | Eliminated,
     x: np.ndarray,
     *,
     options: Mapping[str, Any] | None = None,
@@ -155,10 +156,10 @@ def run(
     that they arrive in notebooks and captured streams alike, and none is lost.
     """
     begin = time.perf_counter()
-    n = len(x)
     functions: Functions | _WithIdleVariables = presolved.functions
     low, high = presolved.x_lower, presolved.x_upper
-    x = np.clip(x, low, high)
+    x = np.clip(presolved.inside(x), low, high)
+    n = len(x)
     if not n or np.all(low == high):
         return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
     library = require(engine)
@@ -187,7 +188,7 @@ def run(
         callbacks = _Callbacks(functions, presolved, (low, high), _Tail(path, streams) if streams else None)
         problem = library.Problem(
             n=len(x),
-            m=len(presolved.kept),
+            m=len(presolved.lower),
             problem_obj=callbacks,
             lb=low,
             ub=high,
@@ -200,7 +201,7 @@ def run(
         for name, setting in settings.items():
             problem.add_option(name, setting)
         if objective is not None:
-            callbacks.tell(lambda x: objective(x[:n]))
+            callbacks.tell(lambda x: objective(presolved.point(x[:n])))
         with one_thread(), np.errstate(all="ignore"):
             x, info = problem.solve(x, **multipliers)
         problem.close()
@@ -217,12 +218,14 @@ def run(
     detail = f"IPOPT: {message.split(' (')[0].rstrip('.')}" if code not in (0, 1) else ""
     if callbacks.diverged is not None:
         x, status, detail = callbacks.diverged, Status.UNBOUNDED, f"beyond {DIVERGED:g} at a feasible point"
+    # Where bounds leave next to nothing between them, IPOPT moves them by 1e-12 of their size, and ends beyond.
+    x = np.clip(np.asarray(x, dtype=float), low, high)[:n]
     return Outcome(
         status,
         detail,
-        # Where bounds leave next to nothing between them, IPOPT moves them by 1e-12 of their size, and ends beyond.
-        np.clip(np.asarray(x, dtype=float), low, high)[:n],
+        presolved.point(x),
         presolved.restore(
+            x,
             np.asarray(info["mult_g"], dtype=float),
             np.asarray(info["mult_x_L"], dtype=float)[:n],
             np.asarray(info["mult_x_U"], dtype=float)[:n],
@@ -246,7 +249,7 @@ _WARM: dict[str, Any] = {
 }
 
 
-def _missing_freedom(presolved: Presolved) -> int:
+def _missing_freedom(presolved: Presolved | Eliminated) -> int:
     """How many more variables would IPOPT need to look at the objective, or to begin at all?
 
     Where equality rows are as many as free variables, it takes the programme for a square system and stops at any feasible
@@ -289,7 +292,7 @@ class _Callbacks:
     def __init__(
         self,
         functions: Functions | _WithIdleVariables,
-        presolved: Presolved,
+        presolved: Presolved | Eliminated,
         bounds: tuple[np.ndarray, np.ndarray],
         tail: _Tail | None,
     ) -> None:
@@ -366,7 +369,7 @@ class _Tail:
             stream.flush()
 
 
-def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Outcome:
+def _nothing_to_choose(presolved: Presolved | Eliminated, x: np.ndarray, begin: float) -> Outcome:
     """No free variable: the point is given, and the only question is whether the constraints hold there.
 
     Fixed variables' multipliers absorb the gradient, so with all rows at multiplier 0 the point is stationary.
@@ -374,11 +377,11 @@ def _nothing_to_choose(presolved: Presolved, x: np.ndarray, begin: float) -> Out
     functions = presolved.functions
     gradient = functions.gradient(x)
     multipliers = presolved.restore(
-        np.zeros(len(presolved.kept)), np.maximum(gradient, 0.0), np.maximum(-gradient, 0.0)
+        x, np.zeros(len(presolved.lower)), np.maximum(gradient, 0.0), np.maximum(-gradient, 0.0)
     )
     g = functions.constraints(x)
     size = 1e-9 * np.maximum(1.0, np.abs(g))
     holds = bool(np.all((g >= presolved.lower - size) & (g <= presolved.upper + size)))
     status = Status.SOLVED if holds else Status.INFEASIBLE
     detail = "" if holds else "every variable is fixed, and a constraint does not hold there"
-    return Outcome(status, detail, x, multipliers, 0, "", time.perf_counter() - begin)
+    return Outcome(status, detail, presolved.point(x), multipliers, 0, "", time.perf_counter() - begin)

@@ -15,7 +15,7 @@ from pyomo.core.expr.numeric_expr import MaxExpression, MinExpression
 
 import bcfl_opt as bo
 from bcfl_opt.models import problem1_pyomo, problem2_pyomo, problem3_pyomo
-from bcfl_opt.nlp.convexity import is_convex
+from bcfl_opt.nlp.convexity import is_convex, monotone
 from bcfl_opt.nlp.presolve import presolve
 from bcfl_opt.nlp.program import program
 
@@ -178,7 +178,58 @@ def test_never_calls_a_function_convex_that_is_not(tree: Any, bounds: tuple[floa
                 assert np.linalg.eigvalsh(hessian)[0] >= -1e-9 * max(1.0, np.abs(hessian).max())
 
 
+@settings(max_examples=300, deadline=None)
+@given(tree=Tree, bounds=st.sampled_from([(0.5, 2.0), (-1.0, 1.0), (-3.0, -0.5), (0.0, 4.0)]))
+def test_never_calls_a_function_rising_or_falling_that_is_not(tree: Any, bounds: tuple[float, float]) -> None:
+    found = read_tree(tree, bounds)
+    if found is None:
+        return
+    functions = found[1].functions
+    rising, falling = monotone(functions, found[1].x_lower, found[1].x_upper)
+    rng = np.random.default_rng(0)
+    with np.errstate(all="ignore"):
+        for column in range(functions.columns):
+            for _ in range(20):
+                low = rng.uniform(*bounds, size=functions.columns)
+                high = low.copy()
+                low[column], high[column] = np.sort(rng.uniform(*bounds, size=2))
+                change = functions.objective(high) - functions.objective(low)
+                size = 1e-9 * max(1.0, abs(functions.objective(low)), abs(functions.objective(high)))
+                if np.isfinite([change, size]).all():
+                    assert not rising[column] or change >= -size
+                    assert not falling[column] or change <= size
+
+
 # ---------------------------------------------------------------------- complete enough
+
+
+@pytest.mark.parametrize(
+    ("formula", "bounds", "expected"),
+    [
+        (lambda x, y: 3 * x - 2 * y, (None, None), ("rises", "falls")),
+        (lambda x, y: 4 / x**2 - 5 * x + 2 / y, POSITIVE, ("falls", "falls")),
+        (lambda x, y: -(4 / x**2) + y**2, POSITIVE, ("rises", "rises")),
+        (lambda x, y: x + 1 / x - pyo.sqrt(y), POSITIVE, ("neither", "falls")),
+        (lambda x, y: pyo.exp(x - y), (None, None), ("rises", "falls")),
+        (lambda x, y: abs(x - 1) + (y - 1) ** 2, (None, 1.0), ("falls", "falls")),
+        (lambda x, y: largest(x, 2 * x - y) - smallest(-x, y), (None, None), ("rises", "falls")),
+        (lambda x, y: x * y, POSITIVE, ("neither", "neither")),  # more than the rules know
+        (lambda x, y: (x - 1) ** 2 + y**3, UNIT, ("falls", "rises")),
+        (lambda x, y: (x - 1) ** 2 + y**3, (-1.0, 2.0), ("neither", "neither")),
+    ],
+)
+def test_what_the_objective_does_with_a_variable(formula: Any, bounds: Bounds, expected: tuple[str, str]) -> None:
+    m = objective(formula, bounds, bounds)
+    read = program(m)
+    told = dict(
+        zip(
+            (v.name for v in read.variables),
+            zip(*monotone(read.functions, read.x_lower, read.x_upper), strict=True),
+            strict=True,
+        )
+    )
+    words = {(True, False): "rises", (False, True): "falls", (False, False): "neither"}
+    assert tuple(words[tuple(map(bool, told[name]))] for name in "xy") == expected
 
 
 def a_game(n: int = 5) -> bo.Game:

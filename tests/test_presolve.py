@@ -250,6 +250,6 @@ def test_multipliers_go_there_and_back() -> None:
     x, y = ([v.name for v in presolved.program.variables].index(name) for name in "xy")
     # 2x <= 4 with 0.5 is x <= 2 with 1; -y <= 2 with 0.25 is y >= -2 with 0.25.
     assert (rows_there.tolist(), upper[x], upper[y], lower[x], lower[y]) == ([2.0], 1.0, 0.0, 0.0, 0.25)
-    back = presolved.restore(rows_there, lower, upper)
+    back = presolved.restore(np.zeros(2), rows_there, lower, upper)
     assert back.rows.tolist() == original.rows.tolist()
     assert not back.x_lower.any() and not back.x_upper.any()

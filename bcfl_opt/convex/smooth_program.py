@@ -204,7 +204,9 @@ def _as_it_is(program: SimpleNamespace) -> Presolved:
         **vars(program),
         program=program,
         kept=np.arange(len(program.lower)),
-        restore=Multipliers,
+        inside=lambda x: x,
+        point=lambda x: x,
+        restore=lambda x, rows, x_lower, x_upper: Multipliers(rows, x_lower, x_upper),
         reduce=lambda multipliers: (multipliers.rows, multipliers.x_lower, multipliers.x_upper),
     )
     return cast(Presolved, presolved)

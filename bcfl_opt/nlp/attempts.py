@@ -43,14 +43,19 @@ TINY = 1e-3
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Attempt:
-    """options : IPOPT's, under the user's own. scaling : instead of IPOPT's. start : None is where the model stands."""
+    """options : IPOPT's, under the user's own. scaling : instead of IPOPT's. start : None is where the model stands.
+
+    eliminating : without the variables that follow from others, see :mod:`bcfl_opt.nlp.elimination`.
+    """
 
     options: Mapping[str, Any]
     scaling: ipopt.Scaling | None = None
     start: np.ndarray | None = None
+    eliminating: bool = False
 
     def same(self, other: Attempt) -> bool:
-        return self.options == other.options and self.scaling is other.scaling and self.start is other.start
+        alike = self.scaling is other.scaling and self.start is other.start and self.eliminating == other.eliminating
+        return alike and self.options == other.options
 
 
 def limited(attempts: list[dict[str, Any]]) -> list[dict[str, Any]]:

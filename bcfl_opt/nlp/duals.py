@@ -46,10 +46,10 @@ class Names:
         self._index: list[Any] = []
         self._same = pd.Index([])
         self._rows: list[Entries] = []
-        used, row = {id(constraint) for constraint in program.constraints}, 0
-        while row < len(program.constraints):  # a component's rows follow one another
+        row = 0
+        while row < len(program.constraints):
             component = program.constraints[row].parent_component()
-            index = [index for index, item in component.items() if id(item) in used]
+            index = _rows_of(component, program.constraints, row)
             self._rows.append(Entries(component, self._labels(index), np.arange(row, row + len(index))))
             row += len(index)
         place = {id(variable): column for column, variable in enumerate(program.variables)}
@@ -115,6 +115,15 @@ class Names:
                 if bounded.any():
                     kept = dataclasses.replace(entries, index=entries.index[bounded])
                     yield f"{component.name}{suffix}", kept.told(values[bounded])
+
+
+def _rows_of(component: Any, constraints: list[Any], row: int) -> list[Any]:
+    """Index of a component's entries that are rows, of which ``row`` is the first. They follow one another, in its order."""
+    end = row + len(component)
+    if end <= len(constraints) and constraints[end - 1].parent_component() is component:
+        return list(component.keys())
+    used = set(map(id, constraints[row:end]))
+    return [index for index, item in component.items() if id(item) in used]
 
 
 def components(program: Program) -> list[Any]:

@@ -127,8 +127,8 @@ def certify(
         row_share = share
         if told:
             share = np.maximum(terms, objective_unit)
-            row_share = sparse.csr_array(abs(jacobian).sign().multiply(share)).max(axis=1).toarray().ravel()
-            row_share = np.maximum(row_share, smallest)
+            row_share = np.full(len(rows), smallest)
+            np.maximum.at(row_share, entries.coords[0], np.sign(np.abs(entries.data)) * share[entries.coords[1]])
         complementarity = largest(
             "complementarity", (products / row_share, row_name), (bound_products / share, column_name)
         )
@@ -145,7 +145,7 @@ def certify(
             span = program.x_upper - program.x_lower
             span = np.where(np.isfinite(span), span, reach)
             # A residual that rounding x or adding up the terms explains is 0 as far as anyone can tell.
-            noise = NOISE * (pulls + _bend(functions, x, rows) @ np.abs(x))
+            noise = NOISE * (pulls + _bend(functions, x, rows))
             left_over = np.where(np.abs(residual) <= noise, 0.0, np.abs(residual))
             unscaled["gap"] = float(products.sum() + bound_products.sum() + (left_over * span).sum())
             gap = unscaled["gap"] / scale
@@ -168,11 +168,12 @@ def coefficient_sizes(functions: Functions) -> np.ndarray:
     return np.where(result > 0, result, 1.0)
 
 
-def _bend(functions: Functions, x: np.ndarray, rows: np.ndarray) -> sparse.csr_array:
-    """Absolute values of the Hessian of the Lagrangian."""
-    entries = np.abs(functions.hessian(x, rows, 1.0)), (functions.hessian_rows, functions.hessian_columns)
-    lower = sparse.coo_array(entries, shape=(len(x), len(x))).tocsr()
-    return lower + sparse.tril(lower, -1).T
+def _bend(functions: Functions, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Absolute values of the Hessian of the Lagrangian, times those of x."""
+    below, above, size = functions.hessian_rows, functions.hessian_columns, np.abs(x)  # of the lower triangle
+    entries = np.abs(functions.hessian(x, rows, 1.0))
+    mirrored = np.where(below != above, entries, 0.0)
+    return np.bincount(below, entries * size[above], len(x)) + np.bincount(above, mirrored * size[below], len(x))
 
 
 def kindest_multipliers(program: Program, x: np.ndarray, *, active: float = 1e-7) -> Multipliers:

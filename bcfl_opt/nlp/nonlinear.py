@@ -21,6 +21,7 @@ from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, NOTICEABLE, RELAXED, 
 from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.duals import Names
+from bcfl_opt.nlp.elimination import Eliminated, eliminate
 from bcfl_opt.nlp.infeasibility import linear_conflict
 from bcfl_opt.nlp.ipopt_options import refuse_crashes, validated
 from bcfl_opt.nlp.kkt import certify
@@ -165,7 +166,8 @@ def solve_program(
         x, multipliers = x / normal.sizes, None if multipliers is None else normal.there(multipliers)
     convex = is_convex(told, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
-    left_to_try = _attempts(reduced, x, small, convex, finest)[attempts]
+    smallest = reduced if normal is None else eliminate(reduced, x)
+    left_to_try = _attempts(reduced, x, small, convex, finest, smallest is not reduced)[attempts]
     to_the_end = attempts.stop is None
     escapes, effort = 0, 0
     tried: list[Attempt] = []
@@ -176,7 +178,7 @@ def solve_program(
             continue  # the user's options leave nothing of what sets this attempt apart
         tried.append(attempt)
         outcome = ipopt.run(
-            reduced,
+            smallest if attempt.eliminating else reduced,
             x if attempt.start is None else attempt.start,
             options=attempt.options,
             warm_start=multipliers if attempt.start is None else None,
@@ -184,12 +186,13 @@ def solve_program(
             streams=streams,
             scaling=attempt.scaling,
             engine=engine,
-            objective=None if normal is None else normal.original(read),
+            objective=None if normal is None or normal.weight is not None else normal.original(read),
         )
         provenance["attempts"].append(
             {
                 "options": attempt.options,
                 "start": "the model's" if attempt.start is None else "another",
+                "eliminated": len(smallest.columns) if attempt.eliminating and isinstance(smallest, Eliminated) else 0,
                 "status": outcome.status.name,
                 "detail": outcome.detail,
             }
@@ -268,7 +271,7 @@ def certified(read: Program, x: np.ndarray, multipliers: Multipliers, *, unit: f
 
 
 def _attempts(
-    reduced: Presolved, x: np.ndarray, small: float | np.ndarray, convex: bool, finest: bool
+    reduced: Presolved, x: np.ndarray, small: float | np.ndarray, convex: bool, finest: bool, eliminating: bool
 ) -> list[Attempt]:
     """Options and scalings to try, in order.
 
@@ -283,7 +286,8 @@ def _attempts(
     smaller = tight(1e-3 * float(small.min(initial=1.0)), finest)
     own = [{**own_units, **lax}, {**smaller, "mu_init": 1e-2}]
     relaxed = [{**own_units, **RELAXED, **options} for options in ({}, ADAPTIVE)]
-    return [Attempt(options) for options in limited([*(own if convex else own[::-1]), *relaxed])]
+    attempts = [Attempt(options) for options in limited([*(own if convex else own[::-1]), *relaxed])]
+    return [dataclasses.replace(attempts[0], eliminating=True), *attempts] if eliminating else attempts
 
 
 def _judged(
@@ -328,8 +332,18 @@ def _judged(
         outcome.log,
         timing,
         provenance,
-        tuple((k, read.sense * objective, *rest) for k, objective, *rest in outcome.history),
+        _history(read, normal, outcome.history),
     )
+
+
+def _history(
+    read: Program, normal: NormalForm | None, history: tuple[tuple[float, ...], ...]
+) -> tuple[tuple[float, ...], ...]:
+    """In the user's own sense and units."""
+    factor, constant = float(read.sense), 0.0
+    if normal is not None and normal.weight is not None:
+        factor, constant = read.sense / normal.weight, read.sense * read.functions.objective_constant
+    return tuple((k, factor * objective + constant, *rest) for k, objective, *rest in history)
 
 
 def _from_previous(previous: Answer, read: Program, x: np.ndarray) -> tuple[np.ndarray, Multipliers | None]:

@@ -57,7 +57,8 @@ class NormalForm:
         with np.errstate(all="ignore"):
             jacobian, gradient = np.abs(functions.jacobian_matrix(x)), functions.gradient(x)
         sizes = np.where((x != 0) & np.isfinite(x), np.abs(x), 1.0)
-        largest = jacobian.multiply(sizes[None, :]).max(axis=1).toarray().ravel()
+        entries, largest = jacobian.tocoo(), np.zeros(functions.rows)
+        np.maximum.at(largest, entries.coords[0], entries.data * sizes[entries.coords[1]])
         factors = 1.0 / _usable(np.where(largest > 0, largest, _constant_sizes(program, x)))
         unknown = x == 0
         if unknown.any():
@@ -80,13 +81,18 @@ class NormalForm:
             0.0,
             _rounded(functions.objective_linear, self.cost) * self.sizes * self.column_weight,
             functions.constant * self.rows,
-            sparse.csr_array(
-                sparse.diags_array(self.rows) @ functions.linear @ sparse.diags_array(self.sizes),
-            ),
+            self.scaled(functions.linear),
             [self._family(family) for family in functions.families],
         )
         limits: dict[str, Any] = self.limits(program)
         return dataclasses.replace(program, functions=told, **limits)
+
+    def scaled(self, linear: sparse.csr_array) -> sparse.csr_array:
+        """The same entries for rows and variables in their own units."""
+        row = np.repeat(self.rows, np.diff(linear.indptr))
+        return sparse.csr_array(
+            (row * linear.data * self.sizes[linear.indices], linear.indices, linear.indptr), linear.shape
+        )
 
     def _family(self, family: Family) -> Family:
         """The same terms as functions of x', times the factors of their rows or the weights of their parts."""
@@ -124,6 +130,12 @@ class NormalForm:
     def original(self, written: Program) -> Callable[[np.ndarray], float]:
         """The objective as written, as a function of x'."""
         return lambda x: written.functions.objective(x * self.sizes)
+
+    @property
+    def weight(self) -> float | None:
+        """The factor of the whole objective, constant apart, where all parts have the same and nothing is taken out."""
+        weight = self.column_weight[0]
+        return float(weight) if np.all(self.column_weight == weight) and not self.cost.any() else None
 
     def small(self, groups: np.ndarray) -> np.ndarray:
         """What counts as small in the objective, by variable, in the programme's own units: a millionth of the largest pull
@@ -175,8 +187,7 @@ class Told:
         self.hessian_rows, self.hessian_columns = functions.hessian_rows, functions.hessian_columns
         self.objective_linear, self.nonlinear_rows = functions.objective_linear, functions.nonlinear_rows
         self.constant = functions.constant * form.rows
-        scaled = sparse.diags_array(form.rows) @ functions.linear @ sparse.diags_array(form.sizes)
-        self.linear = sparse.csr_array(scaled)
+        self.linear = form.scaled(functions.linear)
 
     def of_rows(self, kept: np.ndarray) -> SomeRows:
         """The same objective, and these rows alone."""

@@ -51,8 +51,16 @@ class Presolved:
     broken_rows: np.ndarray
     broken_columns: np.ndarray
 
-    def restore(self, rows: np.ndarray, x_lower: np.ndarray, x_upper: np.ndarray) -> Multipliers:
-        """Multipliers of the programme as written, from those of the programme as solved."""
+    def inside(self, x: np.ndarray) -> np.ndarray:
+        """The solver's point that belongs to one of the programme as written."""
+        return x
+
+    def point(self, x: np.ndarray) -> np.ndarray:
+        """The way back."""
+        return x
+
+    def restore(self, x: np.ndarray, rows: np.ndarray, x_lower: np.ndarray, x_upper: np.ndarray) -> Multipliers:
+        """Multipliers of the programme as written, from the solver's point and those of the programme as solved."""
         full = np.zeros(len(self.program.constraints))
         # A merged row's multiplier goes to the twin whose side is the tighter one.
         np.add.at(full, self.twin_upper, np.maximum(rows, 0.0))
@@ -104,8 +112,8 @@ def presolve(program: Program) -> Presolved:
         low = (program.lower[which] - functions.constant[which]) / coefficients
         high = (program.upper[which] - functions.constant[which]) / coefficients
         low, high = np.where(coefficients > 0, low, high), np.where(coefficients > 0, high, low)
-        _tighten(x_lower, lower_source, columns, low, which, 1.0)
-        _tighten(x_upper, upper_source, columns, high, which, -1.0)
+        tighten(x_lower, lower_source, columns, low, which, 1.0)
+        tighten(x_upper, upper_source, columns, high, which, -1.0)
     crossed = _crossed(x_lower, x_upper)
     for j in crossed[:1].tolist():
         sources = int(lower_source[j]), int(upper_source[j])
@@ -139,20 +147,18 @@ def presolve(program: Program) -> Presolved:
     )
 
 
-def _tighten(
+def tighten(
     bound: np.ndarray, source: np.ndarray, columns: np.ndarray, values: np.ndarray, rows: np.ndarray, sign: float
 ) -> None:
     """bound = max(bound, values) by column (sign 1) or min (sign -1); source remembers the row that decided.
 
-    Of equals, the variable's own bound decides, then the row written first.
+    rows : ascending. Of equals, the variable's own bound decides, then the row written first.
     """
-    order = np.lexsort((-rows, sign * values, columns))
-    columns, values, rows = columns[order], values[order], rows[order]
-    last = np.append(columns[1:] != columns[:-1], True)  # the tightest of each column
-    columns, values, rows = columns[last], values[last], rows[last]
-    better = sign * values > sign * bound[columns]
-    bound[columns[better]] = values[better]
-    source[columns[better]] = rows[better]
+    tightest = np.full(len(bound), -np.inf)
+    np.maximum.at(tightest, columns, sign * values)
+    better = (sign * values == tightest[columns]) & (tightest > sign * bound)[columns]
+    columns, values, rows = (each[better][::-1] for each in (columns, values, rows))
+    bound[columns], source[columns] = values, rows
 
 
 def _merge_twins(
@@ -160,7 +166,11 @@ def _merge_twins(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows with the same body become one with the tighter sides. Only bitwise equal bodies have equal fingerprints."""
     functions = program.functions
-    first, second = (_fingerprints(functions, seed)[kept] for seed in range(2))
+    first = _fingerprints(functions, kept, 0)
+    order = np.argsort(first)
+    if np.all(first[order][1:] != first[order][:-1]):
+        return kept, program.lower[kept], program.upper[kept], kept, kept
+    second = _fingerprints(functions, kept, 1)
     order = np.lexsort((second, first))
     same = (first[order][1:] == first[order][:-1]) & (second[order][1:] == second[order][:-1])
     shift = functions.constant
@@ -184,22 +194,24 @@ def _merge_twins(
     return kept, lower[kept], upper[kept], twin_lower[kept], twin_upper[kept]
 
 
-def _fingerprints(functions: Functions, seed: int) -> np.ndarray:
+def _fingerprints(functions: Functions, rows: np.ndarray, seed: int) -> np.ndarray:
     """A 64-bit number per row that depends on every bit of its linear entries and its terms, but not on their order."""
     salts = np.random.default_rng(seed).integers(
         2**63, size=functions.columns + len(functions.families) + 1, dtype=np.uint64
     )
-    linear = functions.linear.tocoo()
-    result = np.zeros(functions.rows, dtype=np.uint64)
+    linear = functions.linear[rows].tocoo()
+    place = np.full(functions.rows + 1, -1)  # the objective is row -1
+    place[rows] = np.arange(len(rows))
+    result = np.zeros(len(rows), dtype=np.uint64)
     np.add.at(result, linear.coords[0], _mixed(salts[linear.coords[1]], linear.data))
     for family, salt in zip(functions.families, salts[functions.columns :], strict=False):
-        here = family.rows >= 0
+        here = place[family.rows] >= 0
         term = np.full(int(here.sum()), salt)
         for columns in family.columns[:, here]:
             term = _mixed(term ^ salts[columns], 0.0)
         for constants in family.constants[:, here]:
             term = _mixed(term, constants)
-        np.add.at(result, family.rows[here], term)
+        np.add.at(result, place[family.rows[here]], term)
     return result
 
 

@@ -4,6 +4,7 @@ first and second derivatives; every row and column knows the component it came f
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from pyomo.core.base.block import BlockData
 from pyomo.core.base.constraint import Constraint, ConstraintData
 from pyomo.core.base.objective import Objective, ObjectiveData
 from pyomo.core.base.var import VarData
+from pyomo.core.expr.relational_expr import InequalityExpression
 
 from bcfl_opt.context import Context
 from bcfl_opt.errors import ModelError
@@ -32,7 +34,7 @@ UNSUPPORTED = ("SOSConstraint", "Disjunct", "Disjunction", "LogicalConstraint", 
 class Family:
     """All terms of one shape. Row -1 is the objective; other rows are constraints.
 
-    sizes : by slot and term, the variable there is this times the programme's; None where all are 1.
+    sizes, shifts : by slot and term, the variable there is sizes times the programme's plus shifts; None where all are 1 or 0.
     """
 
     shape: Shape
@@ -41,6 +43,7 @@ class Family:
     constants: np.ndarray
     derivatives: ShapeDerivatives
     sizes: np.ndarray | None = None
+    shifts: np.ndarray | None = None
 
     @classmethod
     def of(cls, shape: Shape, occurrences: Occurrences) -> Family:
@@ -59,6 +62,7 @@ class Family:
             columns=self.columns[:, keep],
             constants=self.constants[:, keep],
             sizes=None if self.sizes is None else self.sizes[:, keep],
+            shifts=None if self.shifts is None else self.shifts[:, keep],
         )
 
     def value(self, x: np.ndarray) -> np.ndarray:
@@ -76,7 +80,8 @@ class Family:
 
     def at(self, x: np.ndarray) -> np.ndarray:
         """The terms' own variables, by slot and term."""
-        return x[self.columns] if self.sizes is None else x[self.columns] * self.sizes
+        own = x[self.columns] if self.sizes is None else x[self.columns] * self.sizes
+        return own if self.shifts is None else own + self.shifts
 
 
 class Functions:
@@ -258,10 +263,7 @@ def program(model: BlockData) -> Program:
         for constraint in component.values():
             if not constraint.active:
                 continue
-            try:
-                low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
-            except ValueError as error:
-                raise ModelError(f"constraint {constraint.name} cannot be read: {error}") from error
+            low, body, high = _sides(constraint)
             if body is None:
                 continue
             constraints.append(constraint)
@@ -271,10 +273,8 @@ def program(model: BlockData) -> Program:
 
     variables = reader.variables
     infinite = np.inf if isinstance(getattr(model.model(), "bcfl", None), Context) else INFINITE
-    bounds = [
-        (-np.inf if low is None else low, np.inf if high is None else high) for low, high in map(_bounds, variables)
-    ]
-    x_lower, x_upper = np.array(bounds, dtype=float).reshape(-1, 2).T
+    bounds = [variable.bounds for variable in variables]
+    x_lower, x_upper = np.array(bounds, dtype=float).reshape(-1, 2).T  # NaN where there is none
     functions = _functions(reader, sense, len(constraints))
     _refuse_infinite(functions, objective, constraints)
     return Program(
@@ -283,17 +283,28 @@ def program(model: BlockData) -> Program:
         objective,
         functions,
         variables,
-        np.where(x_lower <= -infinite, -np.inf, x_lower),
-        np.where(x_upper >= infinite, np.inf, x_upper),
+        np.where(x_lower > -infinite, x_lower, -np.inf),
+        np.where(x_upper < infinite, x_upper, np.inf),
         constraints,
         _without_infinite(lower, -infinite),
         _without_infinite(upper, infinite),
     )
 
 
-def _bounds(variable: VarData) -> tuple[float | None, float | None]:
-    low, high = variable.bounds
-    return low, high
+def _sides(constraint: ConstraintData) -> tuple[float | None, Any, float | None]:
+    """Lower side, body and upper side of a constraint; None for a side that it has not, or for the body of an empty one."""
+    relation = constraint.expr
+    if relation.__class__ is InequalityExpression:  # what Pyomo finds below, in half the time
+        left, right = relation.args
+        if right.__class__ is float and math.isfinite(right):
+            return None, left, right
+        if left.__class__ is float and math.isfinite(left) and isinstance(right, VarData):
+            return left, right, None
+    try:
+        low, body, high = constraint.to_bounded_expression(evaluate_bounds=True)
+    except ValueError as error:
+        raise ModelError(f"constraint {constraint.name} cannot be read: {error}") from error
+    return low, body, high
 
 
 def _without_infinite(bounds: list[float], infinite: float) -> np.ndarray:

@@ -137,6 +137,7 @@ class Reader:
         self._columns: dict[int, int] = {}
         self._slots: dict[int, int] = {}
         self._constants: list[float] = []
+        self._quotients: dict[int, Occurrences] = {}
         self._component: Any = None
         self._kinds: dict[type, str] = {}
         self._encoders: dict[type, Callable[[Any], Any]] = {}
@@ -182,6 +183,14 @@ class Reader:
         while stack:
             node, factor = stack.pop()
             kind = kinds.get(node.__class__) or self._kind(node)
+            while kind is _NAMED:
+                inner = node.args[0]
+                node = self._unnamed(node) if inner is None else inner
+                kind = kinds.get(node.__class__) or self._kind(node)
+            if kind is _MONOMIAL:
+                coefficient, node = node.args
+                factor *= coefficient if coefficient.__class__ is float else self._number(coefficient)
+                kind = kinds.get(node.__class__) or self._kind(node)
             if kind is _VARIABLE:
                 if node.fixed:
                     self.constant[row] += factor * self._fixed(node)
@@ -192,14 +201,6 @@ class Reader:
                     self.coefficient.append(factor)
             elif kind is _NUMBER:
                 self.constant[row] += factor * node
-            elif kind is _NAMED:
-                inner = node.expr
-                stack.append((self._unnamed(node) if inner is None else inner, factor))
-            elif kind is _MONOMIAL:
-                coefficient, variable = node.args
-                if kinds.get(coefficient.__class__) is not _NUMBER:
-                    coefficient = self._number(coefficient)
-                stack.append((variable, factor * coefficient))
             elif kind is _SUM:
                 stack.extend([(term, factor) for term in node.args])
             elif kind is _OTHER and not node.is_potentially_variable():
@@ -216,6 +217,8 @@ class Reader:
                     self._file(node, factor, row)
             elif kind is _DIVISION:
                 top, bottom = node.args
+                if bottom.__class__ is nodes.PowExpression and self._filed(top, bottom, factor, row):
+                    continue
                 if not self._is_number(bottom):
                     self._file(node, factor, row)
                     continue
@@ -263,6 +266,25 @@ class Reader:
         occurrences.columns.extend(slots)  # keys in order of first appearance: columns of the programme
         occurrences.constants.extend(constants)
 
+    def _filed(self, top: Any, bottom: Any, factor: float, row: int) -> bool:
+        """File c / x^k, as the energies of a game are, in a third of the time; False where it is something else."""
+        base, exponent = bottom.args
+        if top.__class__ is not float or exponent.__class__ is not int or exponent < 2:
+            return False
+        column = self._columns.get(id(base))
+        if column is None:
+            if self._kinds.get(base.__class__) is not _VARIABLE or base.fixed:
+                return False
+            column = self._column(base)
+        occurrences = self._quotients.get(exponent)
+        if occurrences is None:
+            shape = ("/", ("p", 1), ("^", ("v", 0), float(exponent)))
+            occurrences = self._quotients[exponent] = self.terms.setdefault(shape, Occurrences([], [], []))
+        occurrences.rows.append(row)
+        occurrences.columns.append(column)
+        occurrences.constants += (factor, top)
+        return True
+
     # ------------------------------------------------------------------ one term to its shape
 
     def _encode(self, node: Any) -> Any:
@@ -305,7 +327,9 @@ class Reader:
     def _encode_variable(self, variable: VarData) -> Any:
         if variable.fixed:
             return self._fixed(variable)
-        column = self._column(variable)
+        column = self._columns.get(id(variable))
+        if column is None:
+            column = self._column(variable)
         slot = self._slots.get(column)
         if slot is None:
             slot = self._slots[column] = len(self._slots)
@@ -339,7 +363,8 @@ class Reader:
         return ("*", self._operand(left), self._operand(right))
 
     def _encode_division(self, node: Any) -> Any:
-        top, bottom = map(self._encode, node.args)
+        top, bottom = node.args
+        top, bottom = top if top.__class__ is float else self._encode(top), self._encode(bottom)
         if bottom.__class__ is float:
             if bottom == 0.0:
                 raise ModelError(f"{self._place()}: division by zero in {node}")
@@ -452,7 +477,7 @@ class Reader:
         return float(result)
 
     def _unnamed(self, node: Any) -> Any:
-        inner = node.expr
+        inner = node.args[0]
         if inner is None:
             raise ModelError(f"{self._place()}: expression {node.name} is empty; give it a value")
         return inner

@@ -18,6 +18,9 @@ from bcfl_opt.nlp.program import Program
 
 #: Where constraints depend on one another at the solution, IPOPT's steps need the regularisation from the beginning on.
 DEPENDENT: dict[str, Any] = {"perturb_always_cd": "yes", "mumps_permuting_scaling": 0}
+#: Variables that little ties together: minimum degree orders them at once, where the choice among orderings that MUMPS makes by
+#: itself can take a time that grows with their square.
+LOOSE: dict[str, Any] = {"mumps_pivot_order": 0}
 #: Another path to the solution.
 ADAPTIVE: dict[str, Any] = {"mu_strategy": "adaptive"}
 #: The tight bounds give the exact answer; where the feasible set has no interior, IPOPT needs them relaxed by its usual 1e-8.

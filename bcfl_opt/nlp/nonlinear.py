@@ -17,7 +17,7 @@ from pyomo.core.expr.numvalue import value
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
-from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, NOTICEABLE, RELAXED, Attempt, gain, general, limited
+from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, LOOSE, NOTICEABLE, RELAXED, Attempt, gain, general, limited
 from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.duals import Names
@@ -287,7 +287,9 @@ def _attempts(
     own = [{**own_units, **lax}, {**smaller, "mu_init": 1e-2}]
     relaxed = [{**own_units, **RELAXED, **options} for options in ({}, ADAPTIVE)]
     attempts = [Attempt(options) for options in limited([*(own if convex else own[::-1]), *relaxed])]
-    return [dataclasses.replace(attempts[0], eliminating=True), *attempts] if eliminating else attempts
+    if not eliminating:
+        return attempts
+    return [Attempt({**attempts[0].options, **LOOSE}, eliminating=True), *attempts]
 
 
 def _judged(

@@ -158,7 +158,7 @@ def run(
     begin = time.perf_counter()
     functions: Functions | _WithIdleVariables = presolved.functions
     low, high = presolved.x_lower, presolved.x_upper
-    x = np.clip(presolved.inside(x), low, high)
+    x = np.clip(presolved.there(x), low, high)
     n = len(x)
     if not n or np.all(low == high):
         return _nothing_to_choose(presolved, np.where(low == high, low, x), begin)
@@ -201,7 +201,7 @@ def run(
         for name, setting in settings.items():
             problem.add_option(name, setting)
         if objective is not None:
-            callbacks.tell(lambda x: objective(presolved.point(x[:n])))
+            callbacks.tell(lambda x: objective(presolved.back(x[:n])))
         with one_thread(), np.errstate(all="ignore"):
             x, info = problem.solve(x, **multipliers)
         problem.close()
@@ -223,7 +223,7 @@ def run(
     return Outcome(
         status,
         detail,
-        presolved.point(x),
+        presolved.back(x),
         presolved.restore(
             x,
             np.asarray(info["mult_g"], dtype=float),
@@ -384,4 +384,4 @@ def _nothing_to_choose(presolved: Presolved | Eliminated, x: np.ndarray, begin: 
     holds = bool(np.all((g >= presolved.lower - size) & (g <= presolved.upper + size)))
     status = Status.SOLVED if holds else Status.INFEASIBLE
     detail = "" if holds else "every variable is fixed, and a constraint does not hold there"
-    return Outcome(status, detail, presolved.point(x), multipliers, 0, "", time.perf_counter() - begin)
+    return Outcome(status, detail, presolved.back(x), multipliers, 0, "", time.perf_counter() - begin)

@@ -40,7 +40,7 @@ def eliminated(m: pyo.ConcreteModel) -> tuple[Program, Any]:
 
 def taken_out(m: pyo.ConcreteModel) -> set[str]:
     read, shorter = eliminated(m)
-    return {read.variables[k].name for k in shorter.columns} if isinstance(shorter, Eliminated) else set()
+    return {read.variables[k].name for k in shorter.pairs.followers} if isinstance(shorter, Eliminated) else set()
 
 
 def solved(m: pyo.ConcreteModel) -> tuple[dict[str, float], np.ndarray]:
@@ -149,6 +149,15 @@ def test_what_is_taken_out(m: pyo.ConcreteModel, names: set[str]) -> None:
     assert taken_out(m) == names
 
 
+def test_a_pair_without_room_stays_and_the_others_go() -> None:
+    m = of_parts([(1.0, 1.0, 1.0, 1.0, 1.0, "<=", 1.0, 1.0)] * 3, 1.0)
+    m.rows[2].set_value(m.x[1] + m.y[1] <= 2.0)  # what both need at least
+    read, shorter = eliminated(m)
+    assert [read.constraints[shorter.presolved.kept[row]].name for row in shorter.pairs.rows] == ["rows[1]", "rows[3]"]
+    outcome = ipopt.run(shorter, read.start())
+    assert read.functions.constraints(outcome.x)[:3] == pytest.approx([3.0, 2.0, 3.0], rel=1e-7)
+
+
 def test_the_deadline_leaves_one_time_a_client_and_no_row() -> None:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({"mu": rng.uniform(1, 20, 9), "rho": rng.uniform(0.005, 0.02, 9), "q": 50.0})
@@ -196,7 +205,7 @@ def test_the_same_answer_with_and_without(parts: list[Any], budget: float) -> No
     m = of_parts(parts, budget)
     read, shorter = eliminated(m)
     reduced = presolve(read)
-    assert isinstance(shorter, Eliminated) and len(shorter.columns) >= sum(part[5] == "<=" for part in parts)
+    assert isinstance(shorter, Eliminated) and len(shorter.pairs.rows) >= sum(part[5] == "<=" for part in parts)
     results = [ipopt.run(what, read.start()) for what in (shorter, reduced)]
     for outcome in results:
         certificate = certify(read, outcome.x, outcome.multipliers, convex=True)
@@ -212,9 +221,9 @@ def test_points_and_multipliers_go_there_and_back(parts: list[Any], seed: int) -
     rng = np.random.default_rng(seed)
     low, high = shorter.x_lower, np.where(np.isfinite(shorter.x_upper), shorter.x_upper, shorter.x_lower + 1.0)
     z = low + rng.uniform(0.1, 0.9, len(low)) * (high - low)
-    x = shorter.point(z)
-    np.testing.assert_array_equal(shorter.inside(x), z)
-    tight = shorter.presolved.kept[shorter.rows]
+    x = shorter.back(z)
+    np.testing.assert_array_equal(shorter.there(x), z)
+    tight = shorter.presolved.kept[shorter.pairs.rows]
     g = read.functions.constraints(x)
     np.testing.assert_allclose(g[tight], read.upper[tight], rtol=1e-12)
 
@@ -254,7 +263,7 @@ def test_multipliers_of_what_stays_are_handed_through() -> None:
     m = model_of(lambda x, y, z: 1 / x + 4 / y - z, *DEADLINE, lambda x, y, z: y * z <= 5)
     read, shorter = eliminated(m)
     assert taken_out(m) == {"y"}
-    z = shorter.inside(np.array([{"x": 2.0, "y": 4.0, "z": 1.0}[v.name] for v in read.variables]))
+    z = shorter.there(np.array([{"x": 2.0, "y": 4.0, "z": 1.0}[v.name] for v in read.variables]))
     again = shorter.restore(z, np.array([0.25]), np.zeros(2), np.zeros(2))
     assert again.rows == pytest.approx([0.0, 0.25])
     again = shorter.restore(z, np.array([0.0]), np.zeros(2), np.zeros(2))

@@ -204,8 +204,8 @@ def _as_it_is(program: SimpleNamespace) -> Presolved:
         **vars(program),
         program=program,
         kept=np.arange(len(program.lower)),
-        inside=lambda x: x,
-        point=lambda x: x,
+        there=lambda x: x,
+        back=lambda x: x,
         restore=lambda x, rows, x_lower, x_upper: Multipliers(rows, x_lower, x_upper),
         reduce=lambda multipliers: (multipliers.rows, multipliers.x_lower, multipliers.x_upper),
     )

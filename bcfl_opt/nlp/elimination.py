@@ -24,23 +24,48 @@ from bcfl_opt.nlp.program import Family, Functions
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Rows of two variables that hold with equality: follower + the other one = side, each times its coefficient.
+
+    rows : of the presolved programme. followers, others : columns. A follower is in one pair, and is nobody's other.
+    """
+
+    rows: np.ndarray
+    followers: np.ndarray
+    others: np.ndarray
+    of_followers: np.ndarray
+    of_others: np.ndarray
+    sides: np.ndarray
+
+    def where(self, keep: np.ndarray) -> Pairs:
+        return Pairs(*(getattr(self, field.name)[keep] for field in dataclasses.fields(self)))
+
+    @property
+    def factor(self) -> np.ndarray:
+        """follower = factor x other + shift."""
+        return -self.of_others / self.of_followers
+
+    @property
+    def shift(self) -> np.ndarray:
+        return self.sides / self.of_followers
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Eliminated:
     """The programme handed to the solver, and the way back: x = factor z[place] + shift with the solver's variables z.
 
     functions, lower, upper, x_lower, x_upper : of the solver's programme. presolved : the programme before.
-    rows, columns : taken out of it, pair by pair. coefficients : of the columns in their rows.
-    kept_rows, kept_columns : left in it. lower_source, upper_source : the pair whose column's bound a bound of z is, or -1.
+    kept_rows, kept_columns : of that one, without the pairs' rows and followers.
+    lower_source, upper_source : by variable z, the pair whose follower's bound its bound is, or -1.
     """
 
     presolved: Presolved
+    pairs: Pairs
     functions: Functions
     lower: np.ndarray
     upper: np.ndarray
     x_lower: np.ndarray
     x_upper: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
-    coefficients: np.ndarray
     kept_rows: np.ndarray
     kept_columns: np.ndarray
     place: np.ndarray
@@ -49,22 +74,22 @@ class Eliminated:
     lower_source: np.ndarray
     upper_source: np.ndarray
 
-    def inside(self, x: np.ndarray) -> np.ndarray:
+    def there(self, x: np.ndarray) -> np.ndarray:
         """The solver's point that belongs to one of the programme as written."""
         return x[self.kept_columns]
 
-    def point(self, z: np.ndarray) -> np.ndarray:
+    def back(self, z: np.ndarray) -> np.ndarray:
         """The way back."""
         x = self.factor * z[self.place] + self.shift
-        # Where a bound of z is another variable's, rounding may take that one across.
+        # Where a bound of z is its follower's, rounding may take that one across.
         return np.clip(x, self.presolved.x_lower, self.presolved.x_upper)
 
     def restore(self, z: np.ndarray, rows: np.ndarray, z_lower: np.ndarray, z_upper: np.ndarray) -> Multipliers:
         """Multipliers of the programme as written, from the solver's point and those of the programme as solved.
 
-        A row taken out has the multiplier with which the variable taken out is stationary.
+        A row taken out has the multiplier with which its follower is stationary.
         """
-        x, whole = self.point(z), self.presolved.functions
+        x, whole = self.back(z), self.presolved.functions
         every = np.zeros(whole.rows)
         every[self.kept_rows] = rows
         x_lower, x_upper = np.zeros(whole.columns), np.zeros(whole.columns)
@@ -74,13 +99,13 @@ class Eliminated:
             (self.lower_source, z_lower, x_lower, x_upper),
             (self.upper_source, z_upper, x_upper, x_lower),
         ):
-            from_pair = source >= 0
-            column = self.columns[source[from_pair]]
-            factor, price = self.factor[column], own[from_pair] / np.abs(self.factor[column])
-            same[column] = np.where(factor > 0, price, same[column])
-            opposite[column] = np.where(factor > 0, opposite[column], price)
+            of_pair = source >= 0
+            follower = self.pairs.followers[source[of_pair]]
+            factor, price = self.factor[follower], own[of_pair] / np.abs(self.factor[follower])
+            same[follower] = np.where(factor > 0, price, same[follower])
+            opposite[follower] = np.where(factor > 0, opposite[follower], price)
         pull = whole.gradient(x) + whole.jacobian_matrix(x).T @ every - x_lower + x_upper
-        every[self.rows] = -pull[self.columns] / self.coefficients
+        every[self.pairs.rows] = -pull[self.pairs.followers] / self.pairs.of_followers
         return self.presolved.restore(x, every, x_lower, x_upper)
 
     def reduce(self, multipliers: Multipliers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,64 +117,44 @@ class Eliminated:
             (self.upper_source, x_upper, x_lower),
         ):
             own = same[self.kept_columns]
-            from_pair = source >= 0
-            column = self.columns[source[from_pair]]
-            factor = self.factor[column]
-            own[from_pair] = np.abs(factor) * np.where(factor > 0, same[column], opposite[column])
+            of_pair = source >= 0
+            follower = self.pairs.followers[source[of_pair]]
+            factor = self.factor[follower]
+            own[of_pair] = np.abs(factor) * np.where(factor > 0, same[follower], opposite[follower])
             ends.append(own)
         return rows[self.kept_rows], ends[0], ends[1]
 
 
 def eliminate(presolved: Presolved, x: np.ndarray) -> Presolved | Eliminated:
-    """Without the variables that follow from others; as it is where there are none, or where that leaves no room.
+    """Without the variables that follow from others; as it is where there are none.
 
-    x : a representative point. Of two variables the one is taken out whose part of the row is larger there: what is left of a
-    difference between equals would have no digits.
+    x : a representative point. Of two variables the follower is the one whose part of the row is larger there: what is left of
+    a difference between equals would have no digits.
     """
     functions = presolved.functions
     if not isinstance(functions, Functions):
         return presolved
-    rows, first, second, side = _tight(presolved)
-    if not rows.size:
+    pairs = _pairs(presolved, x)
+    pairs = pairs.where(~_together(functions, pairs)[pairs.others])
+    pairs = pairs.where(_room(presolved, pairs)[pairs.others])
+    if not pairs.rows.size:
         return presolved
-    entries = (
-        functions.linear.data[functions.linear.indptr[rows]],
-        functions.linear.data[functions.linear.indptr[rows] + 1],
-    )
-    swap = np.abs(entries[0] * x[first]) > np.abs(entries[1] * x[second])
-    out, left = np.where(swap, first, second), np.where(swap, second, first)
-    of_out, of_left = np.where(swap, *entries), np.where(swap, *entries[::-1])
-    # One row a variable: it follows from one that stays.
-    keep = np.bincount(np.concatenate([out, left]), minlength=functions.columns)[out] == 1
-    place = np.arange(functions.columns)
-    place[out[keep]] = left[keep]
-    keep &= ~_together(functions, place)[left]
-    rows, out, left, of_out, of_left, side = (each[keep] for each in (rows, out, left, of_out, of_left, side))
-    if not rows.size:
-        return presolved
-
+    kept_rows = np.setdiff1d(np.arange(functions.rows), pairs.rows, assume_unique=True)
+    kept_columns = np.setdiff1d(np.arange(functions.columns), pairs.followers, assume_unique=True)
+    place = np.zeros(functions.columns, dtype=np.int64)
+    place[kept_columns] = np.arange(len(kept_columns))
+    place[pairs.followers] = place[pairs.others]
     factor, shift = np.ones(functions.columns), np.zeros(functions.columns)
-    factor[out], shift[out] = -of_left / of_out, (side - functions.constant[rows]) / of_out
-    x_lower, x_upper, lower_source, upper_source = _bounds(presolved, out, left, factor[out], shift[out])
-    if not np.all((x_lower < x_upper) | (presolved.x_lower == presolved.x_upper)[~_among(out, functions.columns)]):
-        return presolved
-    kept_rows = np.flatnonzero(~_among(rows, functions.rows))
-    kept_columns = np.flatnonzero(~_among(out, functions.columns))
-    place = np.arange(functions.columns)
-    place[out] = left
-    number = np.full(functions.columns, -1)
-    number[kept_columns] = np.arange(len(kept_columns))
-    place = number[place]
+    factor[pairs.followers], shift[pairs.followers] = pairs.factor, pairs.shift
+    x_lower, x_upper, lower_source, upper_source = (each[kept_columns] for each in _bounds(presolved, pairs))
     return Eliminated(
         presolved,
+        pairs,
         _substituted(functions, kept_rows, place, factor, shift),
         presolved.lower[kept_rows],
         presolved.upper[kept_rows],
         x_lower,
         x_upper,
-        rows,
-        out,
-        of_out,
         kept_rows,
         kept_columns,
         place,
@@ -160,35 +165,36 @@ def eliminate(presolved: Presolved, x: np.ndarray) -> Presolved | Eliminated:
     )
 
 
-def _among(some: np.ndarray, count: int) -> np.ndarray:
-    result = np.zeros(count, dtype=bool)
-    result[some] = True
-    return result
-
-
-def _tight(presolved: Presolved) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of two variables that hold with equality, their two columns, and the side on which they hold."""
+def _pairs(presolved: Presolved, x: np.ndarray) -> Pairs:
+    """Rows of two free variables that hold with equality, and no follower twice."""
     functions, lower, upper = presolved.functions, presolved.lower, presolved.upper
     linear = functions.linear
     rows = np.flatnonzero(~functions.nonlinear_rows & (np.diff(linear.indptr) == 2))
-    columns = linear.indices[linear.indptr[rows][:, None] + np.arange(2)]
-    coefficients = linear.data[linear.indptr[rows][:, None] + np.arange(2)]
+    entries = linear.indptr[rows][:, None] + np.arange(2)
+    columns, coefficients = linear.indices[entries], linear.data[entries]
     alone = np.bincount(functions.jacobian_columns, minlength=functions.columns) == 1
     rising, falling = monotone(functions, presolved.x_lower, presolved.x_upper)
     upwards = alone & falling & ~rising & (presolved.x_upper == np.inf)
     downwards = alone & rising & ~falling & (presolved.x_lower == -np.inf)
-    up = (upwards[columns] & (coefficients > 0)) | (downwards[columns] & (coefficients < 0))
-    down = (upwards[columns] & (coefficients < 0)) | (downwards[columns] & (coefficients > 0))
-    at_upper = (lower[rows] == upper[rows]) | (up.any(axis=1) & np.isfinite(upper[rows]))
-    at_lower = down.any(axis=1) & np.isfinite(lower[rows])
-    free = presolved.x_lower < presolved.x_upper
-    tight = (at_upper | at_lower) & free[columns].all(axis=1)
-    side = np.where(at_upper, upper[rows], lower[rows])
-    return rows[tight], columns[tight, 0], columns[tight, 1], side[tight]
+    up = np.where(coefficients > 0, upwards[columns], downwards[columns]).any(axis=1)
+    down = np.where(coefficients > 0, downwards[columns], upwards[columns]).any(axis=1)
+    at_upper = (lower[rows] == upper[rows]) | (up & np.isfinite(upper[rows]))
+    at_lower = down & np.isfinite(lower[rows])
+    sides = np.where(at_upper, upper[rows], lower[rows]) - functions.constant[rows]
+
+    second = (np.diff(np.abs(coefficients * x[columns]), axis=1) >= 0).ravel()
+    columns, coefficients = (np.where(second[:, None], each[:, ::-1], each) for each in (columns, coefficients))
+    free = (presolved.x_lower < presolved.x_upper)[columns].all(axis=1)
+    pairs = Pairs(rows, columns[:, 0], columns[:, 1], coefficients[:, 0], coefficients[:, 1], sides)
+    pairs = pairs.where((at_upper | at_lower) & free)
+    met = np.bincount(np.concatenate([pairs.followers, pairs.others]), minlength=functions.columns)
+    return pairs.where(met[pairs.followers] == 1)
 
 
-def _together(functions: Functions, place: np.ndarray) -> np.ndarray:
-    """By column: would a term hold this variable twice, once as another that follows from it?"""
+def _together(functions: Functions, pairs: Pairs) -> np.ndarray:
+    """By column: would a term hold this variable twice, once as its follower?"""
+    place = np.arange(functions.columns)
+    place[pairs.followers] = pairs.others
     result = np.zeros(functions.columns, dtype=bool)
     for family in functions.families:
         if len(family.columns) > 1:
@@ -197,19 +203,22 @@ def _together(functions: Functions, place: np.ndarray) -> np.ndarray:
     return result
 
 
-def _bounds(
-    presolved: Presolved, out: np.ndarray, left: np.ndarray, factor: np.ndarray, shift: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Bounds of the variables left, those of the variables taken out among them, and the pairs that these come from."""
+def _room(presolved: Presolved, pairs: Pairs) -> np.ndarray:
+    """By column: do its own bounds and those of its followers leave more than one point?"""
+    x_lower, x_upper, *_ = _bounds(presolved, pairs)
+    return x_lower < x_upper
+
+
+def _bounds(presolved: Presolved, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """By column, bounds with those of its followers among them, and the pairs that these come from, or -1."""
     x_lower, x_upper = presolved.x_lower.copy(), presolved.x_upper.copy()
     lower_source, upper_source = np.full(len(x_lower), -1), np.full(len(x_lower), -1)
-    low, high = (presolved.x_lower[out] - shift) / factor, (presolved.x_upper[out] - shift) / factor
+    factor, numbers = pairs.factor, np.arange(len(pairs.rows))
+    low, high = ((bound[pairs.followers] - pairs.shift) / factor for bound in (presolved.x_lower, presolved.x_upper))
     low, high = np.where(factor > 0, low, high), np.where(factor > 0, high, low)
-    pairs = np.arange(len(out))
-    tighten(x_lower, lower_source, left, low, pairs, 1.0)
-    tighten(x_upper, upper_source, left, high, pairs, -1.0)
-    stay = ~_among(out, len(x_lower))
-    return x_lower[stay], x_upper[stay], lower_source[stay], upper_source[stay]
+    tighten(x_lower, lower_source, pairs.others, low, numbers, 1.0)
+    tighten(x_upper, upper_source, pairs.others, high, numbers, -1.0)
+    return x_lower, x_upper, lower_source, upper_source
 
 
 def _substituted(

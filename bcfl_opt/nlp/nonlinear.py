@@ -192,7 +192,9 @@ def solve_program(
             {
                 "options": attempt.options,
                 "start": "the model's" if attempt.start is None else "another",
-                "eliminated": len(smallest.columns) if attempt.eliminating and isinstance(smallest, Eliminated) else 0,
+                "eliminated": len(smallest.pairs.rows)
+                if attempt.eliminating and isinstance(smallest, Eliminated)
+                else 0,
                 "status": outcome.status.name,
                 "detail": outcome.detail,
             }

@@ -51,11 +51,11 @@ class Presolved:
     broken_rows: np.ndarray
     broken_columns: np.ndarray
 
-    def inside(self, x: np.ndarray) -> np.ndarray:
+    def there(self, x: np.ndarray) -> np.ndarray:
         """The solver's point that belongs to one of the programme as written."""
         return x
 
-    def point(self, x: np.ndarray) -> np.ndarray:
+    def back(self, x: np.ndarray) -> np.ndarray:
         """The way back."""
         return x
 

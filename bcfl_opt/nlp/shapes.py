@@ -217,7 +217,7 @@ class Reader:
                     self._file(node, factor, row)
             elif kind is _DIVISION:
                 top, bottom = node.args
-                if bottom.__class__ is nodes.PowExpression and self._filed(top, bottom, factor, row):
+                if bottom.__class__ is nodes.PowExpression and self._filed_at_once(top, bottom, factor, row):
                     continue
                 if not self._is_number(bottom):
                     self._file(node, factor, row)
@@ -266,7 +266,7 @@ class Reader:
         occurrences.columns.extend(slots)  # keys in order of first appearance: columns of the programme
         occurrences.constants.extend(constants)
 
-    def _filed(self, top: Any, bottom: Any, factor: float, row: int) -> bool:
+    def _filed_at_once(self, top: Any, bottom: Any, factor: float, row: int) -> bool:
         """File c / x^k, as the energies of a game are, in a third of the time; False where it is something else."""
         base, exponent = bottom.args
         if top.__class__ is not float or exponent.__class__ is not int or exponent < 2:

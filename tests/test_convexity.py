@@ -214,6 +214,12 @@ def test_never_calls_a_function_rising_or_falling_that_is_not(tree: Any, bounds:
         (lambda x, y: abs(x - 1) + (y - 1) ** 2, (None, 1.0), ("falls", "falls")),
         (lambda x, y: largest(x, 2 * x - y) - smallest(-x, y), (None, None), ("rises", "falls")),
         (lambda x, y: x * y, POSITIVE, ("neither", "neither")),  # more than the rules know
+        (lambda x, y: pyo.sqrt(5 - x) - pyo.log(y), (0.0, 5.0), ("falls", "falls")),
+        (
+            lambda x, y: pyo.sqrt(5 - x) - pyo.log(y),
+            (None, None),
+            ("neither", "neither"),
+        ),  # undefined from 5 on, and below 0
         (lambda x, y: (x - 1) ** 2 + y**3, UNIT, ("falls", "rises")),
         (lambda x, y: (x - 1) ** 2 + y**3, (-1.0, 2.0), ("neither", "neither")),
     ],

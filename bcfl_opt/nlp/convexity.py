@@ -151,13 +151,13 @@ def _combine(operator: str, parts: list[_Node], operands: list[Any]) -> _Node:
         bends_up, bends_down, domain = _CURVES[operator]
         function = getattr(np, operator)
         inside = np.maximum(first.low, domain)
+        defined = first.low >= domain  # elsewhere the function ends before the variables do
         return _Node(
             np.nan_to_num(function(inside), nan=-np.inf),
             np.nan_to_num(function(np.maximum(first.high, domain)), nan=np.inf, posinf=np.inf),
             first.convex & bends_up,
             first.concave & bends_down,
-            first.rising,
-            first.falling,
+            *_turned(first, defined, np.zeros_like(defined)),
         )
     return _unknown(first)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import bcfl_opt as bo
 from bcfl_opt import ipopt
-from bcfl_opt.models import problem1_pyomo
+from bcfl_opt.models import problem1_pyomo, problem2_pyomo, problem3_pyomo
 from bcfl_opt.nlp.elimination import Eliminated, eliminate
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import presolve
@@ -169,6 +169,14 @@ def test_the_deadline_leaves_one_time_a_client_and_no_row() -> None:
     assert whole.succeeded and [attempt["eliminated"] for attempt in whole.provenance["attempts"]] == [9]
     for name in ("training_time", "mining_time"):
         np.testing.assert_allclose(whole.clients[name], exact.clients[name], rtol=1e-9)
+
+
+def test_only_convex_models_are_made_smaller() -> None:
+    """Problem 3 takes IPOPT three times the steps without the deadlines' rows."""
+    game = bo.Game(bo.Population.random(6, seed=1), deadline=20.0)
+    for build, convex in ((problem2_pyomo.build, True), (problem3_pyomo.build, False)):
+        solution = bo.solve(build(game)).raise_if_failed()
+        assert bool(solution.provenance["attempts"][0]["eliminated"]) is convex
 
 
 # ---------------------------------------------------------------------- anything

@@ -7,8 +7,8 @@ is given t alone, without the row. A row holds with equality
     where one of its two variables is in no other row, nothing bounds it in the direction in which the objective surely
     never rises (:func:`bcfl_opt.nlp.convexity.monotone`), and the row does: it may as well go as far as the row lets it.
 
-What is left is smaller and has fewer rows, at best none. Points and multipliers are handed back for the programme as written,
-by which they are certified.
+What is left is smaller and has fewer rows, at best none, which pays where the programme is convex. Points and multipliers are
+handed back for the programme as written, by which they are certified.
 """
 
 from __future__ import annotations

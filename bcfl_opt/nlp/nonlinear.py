@@ -166,7 +166,8 @@ def solve_program(
         x, multipliers = x / normal.sizes, None if multipliers is None else normal.there(multipliers)
     convex = is_convex(told, reduced.x_lower, reduced.x_upper)
     best: Answer | None = None
-    smallest = reduced if normal is None else eliminate(reduced, x)
+    # Where the programme is not convex, IPOPT takes more steps along rows that hold than across them.
+    smallest = eliminate(reduced, x) if convex and normal is not None else reduced
     left_to_try = _attempts(reduced, x, small, convex, finest, smallest is not reduced)[attempts]
     to_the_end = attempts.stop is None
     escapes, effort = 0, 0

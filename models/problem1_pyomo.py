@@ -45,8 +45,10 @@ from bcfl_opt.models._owner import client_set
 if __name__ != "bcfl_opt.models.problem1_pyomo":
     raise ImportError("import this model as bcfl_opt.models.problem1_pyomo, from the installed package (pip install .)")
 
-#: Of the interval that the limits leave, for a start: closer than the middle's tenth is no use.
-HALVINGS = 10
+#: Of the interval that the limits leave, for a start: closer than the middle's share in it is no use.
+HALVINGS = 14
+#: The middle's share in a start.
+INSIDE = 1e-3
 
 
 def build(
@@ -157,7 +159,7 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
 def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -> tuple[np.ndarray, np.ndarray]:
     """Times strictly inside every client's own limits, where it has any room: near its best division of the deadline.
 
-    The middle of what the limits leave is a tenth of it: an interior-point method begins inside.
+    The middle of what the limits leave is a thousandth of it: an interior-point method begins inside.
     """
     deadline = game.deadline
     room = (deadline - bounds.training_low - bounds.mining_low) / 3
@@ -180,4 +182,5 @@ def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -
     best = np.clip((low + high) / 2, bounds.training_low, bounds.training_high)
     rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
     half = deadline / 2
-    return np.where(able, 0.9 * best + 0.1 * t, half), np.where(able, 0.9 * rest + 0.1 * s, half)
+    t, s = best + INSIDE * (t - best), rest + INSIDE * (s - rest)
+    return np.where(able, t, half), np.where(able, s, half)

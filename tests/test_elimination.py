@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import bcfl_opt as bo
 from bcfl_opt import ipopt
 from bcfl_opt.models import problem1_pyomo, problem2_pyomo, problem3_pyomo
+from bcfl_opt.nlp.attempts import as_near
 from bcfl_opt.nlp.elimination import Eliminated, eliminate
 from bcfl_opt.nlp.kkt import certify
 from bcfl_opt.nlp.presolve import presolve
@@ -169,6 +170,20 @@ def test_the_deadline_leaves_one_time_a_client_and_no_row() -> None:
     assert whole.succeeded and [attempt["eliminated"] for attempt in whole.provenance["attempts"]] == [9]
     for name in ("training_time", "mining_time"):
         np.testing.assert_allclose(whole.clients[name], exact.clients[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("start", "barrier"), [(1e-2, 2e-2), (1e-4, 2e-4), (1.0, 0.1), (1e-9, 1e-6)])
+def test_the_barrier_begins_where_the_start_is(start: float, barrier: float) -> None:
+    """min 2x + 2y on x, y >= 0: the central path is at x = y = barrier / 2. IPOPT begins between 1e-6 and its own 0.1."""
+    presolved = presolve(program(model_of(lambda x, y, z: 2 * x + 2 * y)))
+    options = as_near(presolved, np.full(2, start))
+    assert options["mu_init"] == pytest.approx(barrier, rel=1e-12)
+
+
+def test_with_rows_the_barrier_is_left_to_ipopt() -> None:
+    assert as_near(presolve(program(model_of(lambda x, y, z: 1 / x + 4 / y, *DEADLINE))), np.ones(2)) == {}
+    free = presolve(program(model_of(lambda x, y, z: x**2 + y**2, x=(None, None), y=(None, None))))
+    assert as_near(free, np.ones(2)) == {}
 
 
 def test_only_convex_models_are_made_smaller() -> None:

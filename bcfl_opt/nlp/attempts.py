@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bcfl_opt import ipopt
+from bcfl_opt.nlp.elimination import Eliminated
 from bcfl_opt.nlp.kkt import coefficient_sizes
 from bcfl_opt.nlp.presolve import Multipliers, Presolved
 from bcfl_opt.nlp.program import Program
@@ -82,6 +83,24 @@ def general(reduced: Presolved, x: np.ndarray) -> list[Attempt]:
         Attempt({**patient, **DEPENDENT}, raised, middle(reduced)),
         Attempt({**patient, **QUASI_NEWTON}, raised),
     ]
+
+
+def as_near(reduced: Presolved | Eliminated, x: np.ndarray) -> dict[str, Any]:
+    """Options with which IPOPT begins where it is put, and with a barrier no higher than that asks for.
+
+    The barrier of a point on the central path is its distance from a bound times what pulls at it. None where there are rows.
+    """
+    if reduced.functions.rows:
+        return {}
+    x = np.clip(reduced.there(x), reduced.x_lower, reduced.x_upper)
+    with np.errstate(all="ignore"):
+        room = np.minimum(x - reduced.x_lower, reduced.x_upper - x)
+        products = (np.abs(reduced.functions.gradient(x)) * room)[np.isfinite(room)]
+    if not products.size or not np.isfinite(products).all():
+        return {}
+    barrier = float(products.mean())
+    lowest = {"bound_push": 1e-8, "bound_frac": 1e-8}
+    return {**lowest, "bound_mult_init_method": "mu-based", "mu_init": float(np.clip(barrier, 1e-6, 0.1))}
 
 
 def raising(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:

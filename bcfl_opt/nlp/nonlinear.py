@@ -17,7 +17,19 @@ from pyomo.core.expr.numvalue import value
 from bcfl_opt import ipopt
 from bcfl_opt.certificate import TOLERANCE, Certificate
 from bcfl_opt.context import Context
-from bcfl_opt.nlp.attempts import ADAPTIVE, EFFORT, FINER, LOOSE, NOTICEABLE, RELAXED, Attempt, gain, general, limited
+from bcfl_opt.nlp.attempts import (
+    ADAPTIVE,
+    EFFORT,
+    FINER,
+    LOOSE,
+    NOTICEABLE,
+    RELAXED,
+    Attempt,
+    as_near,
+    gain,
+    general,
+    limited,
+)
 from bcfl_opt.nlp.conflict import missing_room
 from bcfl_opt.nlp.convexity import is_convex
 from bcfl_opt.nlp.duals import Names
@@ -168,7 +180,7 @@ def solve_program(
     best: Answer | None = None
     # Where the programme is not convex, IPOPT takes more steps along rows that hold than across them.
     smallest = eliminate(reduced, x) if convex and normal is not None else reduced
-    left_to_try = _attempts(reduced, x, small, convex, finest, smallest is not reduced)[attempts]
+    left_to_try = _attempts(reduced, smallest, x, small, convex, finest)[attempts]
     to_the_end = attempts.stop is None
     escapes, effort = 0, 0
     tried: list[Attempt] = []
@@ -274,7 +286,12 @@ def certified(read: Program, x: np.ndarray, multipliers: Multipliers, *, unit: f
 
 
 def _attempts(
-    reduced: Presolved, x: np.ndarray, small: float | np.ndarray, convex: bool, finest: bool, eliminating: bool
+    reduced: Presolved,
+    smallest: Presolved | Eliminated,
+    x: np.ndarray,
+    small: float | np.ndarray,
+    convex: bool,
+    finest: bool,
 ) -> list[Attempt]:
     """Options and scalings to try, in order.
 
@@ -290,9 +307,9 @@ def _attempts(
     own = [{**own_units, **lax}, {**smaller, "mu_init": 1e-2}]
     relaxed = [{**own_units, **RELAXED, **options} for options in ({}, ADAPTIVE)]
     attempts = [Attempt(options) for options in limited([*(own if convex else own[::-1]), *relaxed])]
-    if not eliminating:
+    if smallest is reduced:
         return attempts
-    return [Attempt({**attempts[0].options, **LOOSE}, eliminating=True), *attempts]
+    return [Attempt({**attempts[0].options, **LOOSE, **as_near(smallest, x)}, eliminating=True), *attempts]
 
 
 def _judged(

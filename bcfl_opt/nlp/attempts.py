@@ -99,8 +99,7 @@ def as_near(reduced: Presolved | Eliminated, x: np.ndarray) -> dict[str, Any]:
     if not products.size or not np.isfinite(products).all():
         return {}
     barrier = float(products.mean())
-    lowest = {"bound_push": 1e-8, "bound_frac": 1e-8}
-    return {**lowest, "bound_mult_init_method": "mu-based", "mu_init": float(np.clip(barrier, 1e-6, 0.1))}
+    return {"bound_push": 1e-8, "bound_frac": 1e-8, "mu_init": float(np.clip(barrier, 1e-6, 0.1))}
 
 
 def raising(reduced: Presolved, x: np.ndarray) -> ipopt.Scaling | None:

@@ -41,6 +41,9 @@ DEFAULTS: dict[str, Any] = {
 #: every doubling.
 FOLLOWED = 50
 
+#: Bounds this close, relative, leave IPOPT nothing between them.
+NARROW = 1e-12
+
 #: Where IPOPT itself comes from: cyipopt's wheel, or CasADi's, whose newer IPOPT and MUMPS take less time an iteration.
 ENGINES = ("cyipopt", "casadi")
 
@@ -168,6 +171,8 @@ def run(
         functions = _WithIdleVariables(presolved.functions, idle)
         x, low, high = (np.append(values, np.full(idle, end)) for values, end in ((x, 0.5), (low, 0.0), (high, 1.0)))
     settings = {**DEFAULTS, **validated(options or {})}
+    if np.all(high - low <= NARROW * np.maximum(np.abs(low), np.abs(high))):
+        settings.pop("bound_mult_init_method", None)  # by the barrier, IPOPT takes the process with it there
     # The terminal is ours: how much IPOPT says goes for its log, and the streams pass that on.
     level = settings.pop("print_level", 5)
     settings["print_level"] = 0

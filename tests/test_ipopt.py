@@ -98,6 +98,15 @@ def test_an_option_that_can_end_the_process_is_refused_where_it_can() -> None:
     assert bo.solve(m, options=mehrotra).variables["x"] == pytest.approx(13 / 6, abs=1e-7)
 
 
+@pytest.mark.parametrize("engine", ["cyipopt", "casadi"])
+def test_bounds_that_leave_nothing_between_them_do_not_take_the_process_down(engine: str) -> None:
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(1.0, np.nextafter(1.0, 2.0)), initialize=1.0)
+    m.o = pyo.Objective(expr=(m.x - 2) ** 2)
+    solution = bo.solve(m, engine=engine, options={"bound_mult_init_method": "mu-based"})
+    assert solution.succeeded and solution.variables["x"] == pytest.approx(1.0, rel=1e-15)
+
+
 def test_an_options_file_that_lies_around_is_none_of_our_business(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,8 +47,8 @@ if __name__ != "bcfl_opt.models.problem1_pyomo":
 
 #: Of the interval that the limits leave, for a start: closer than the middle's share in it is no use.
 HALVINGS = 14
-#: The middle's share in a start.
-INSIDE = 1e-3
+#: The middle's share in a start, by form: where the programme is not convex, a start next to a bound leads elsewhere.
+INSIDE = {"time": 1e-3, "speed": 0.1}
 
 
 def build(
@@ -93,7 +93,7 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
         for name in ("training_price", "mining_price")
     )
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = (dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds))
+    start_t, start_s = (dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds, INSIDE[form]))
     limited = m.clients if max(q.values(), default=0.0) < np.inf else [i for i in ids if q[i] < np.inf]
 
     # Rules look components up in plain dicts, which takes a tenth of the time.
@@ -156,10 +156,12 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
     return m
 
 
-def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -> tuple[np.ndarray, np.ndarray]:
+def _start(
+    game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds, inside: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Times strictly inside every client's own limits, where it has any room: near its best division of the deadline.
 
-    The middle of what the limits leave is a thousandth of it: an interior-point method begins inside.
+    inside : the share in it of the middle of what the limits leave; an interior-point method begins inside.
     """
     deadline = game.deadline
     room = (deadline - bounds.training_low - bounds.mining_low) / 3
@@ -182,5 +184,5 @@ def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -
     best = np.clip((low + high) / 2, bounds.training_low, bounds.training_high)
     rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
     half = deadline / 2
-    t, s = best + INSIDE * (t - best), rest + INSIDE * (s - rest)
+    t, s = best + inside * (t - best), rest + inside * (s - rest)
     return np.where(able, t, half), np.where(able, s, half)

@@ -93,7 +93,9 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
         for name in ("training_price", "mining_price")
     )
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = (dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds, INSIDE[form]))
+    start_t, start_s = (
+        dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds, INSIDE[form])
+    )
     limited = m.clients if max(q.values(), default=0.0) < np.inf else [i for i in ids if q[i] < np.inf]
 
     # Rules look components up in plain dicts, which takes a tenth of the time.

@@ -47,7 +47,8 @@ if __name__ != "bcfl_opt.models.problem1_pyomo":
 
 #: Of the interval that the limits leave, for a start: closer than the middle's share in it is no use.
 HALVINGS = 14
-#: The middle's share in a start, by form: where the programme is not convex, a start next to a bound leads elsewhere.
+#: The middle's share in a start, by form. What runs away in an unbounded one is told by the way from the start, which tells
+#: less of speeds, bounded below, from a start next to that bound.
 INSIDE = {"time": 1e-3, "speed": 0.1}
 
 

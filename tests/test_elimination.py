@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,21 @@ def test_with_rows_the_barrier_is_left_to_ipopt() -> None:
     assert as_near(presolve(program(model_of(lambda x, y, z: 1 / x + 4 / y, *DEADLINE))), np.ones(2)) == {}
     free = presolve(program(model_of(lambda x, y, z: x**2 + y**2, x=(None, None), y=(None, None))))
     assert as_near(free, np.ones(2)) == {}
+
+
+def test_what_fails_without_the_rows_is_tried_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ipopt.run
+
+    def spoilt(presolved: Any, *arguments: Any, **settings: Any) -> ipopt.Outcome:
+        outcome = honest(presolved, *arguments, **settings)
+        return dataclasses.replace(outcome, x=outcome.x * 0.9) if isinstance(presolved, Eliminated) else outcome
+
+    monkeypatch.setattr(ipopt, "run", spoilt)
+    game = bo.Game(bo.Population.random(4, seed=1), deadline=20.0)
+    solution = bo.solve(problem1_pyomo.build(game, game.prices(0.05, 0.05)))
+    exact = bo.best_response(game, game.prices(0.05, 0.05))
+    assert [bool(attempt["eliminated"]) for attempt in solution.provenance["attempts"]] == [True, False]
+    np.testing.assert_allclose(solution.clients["training_time"], exact.clients["training_time"], rtol=1e-9)
 
 
 def test_only_convex_models_are_made_smaller() -> None:

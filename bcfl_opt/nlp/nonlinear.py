@@ -199,7 +199,7 @@ def solve_program(
             streams=streams,
             scaling=attempt.scaling,
             engine=engine,
-            objective=None if normal is None or normal.weight is not None else normal.original(read),
+            objective=None if normal is None else normal.original(read),
         )
         provenance["attempts"].append(
             {
@@ -354,18 +354,8 @@ def _judged(
         outcome.log,
         timing,
         provenance,
-        _history(read, normal, outcome.history),
+        tuple((k, read.sense * objective, *rest) for k, objective, *rest in outcome.history),
     )
-
-
-def _history(
-    read: Program, normal: NormalForm | None, history: tuple[tuple[float, ...], ...]
-) -> tuple[tuple[float, ...], ...]:
-    """In the user's own sense and units."""
-    factor, constant = float(read.sense), 0.0
-    if normal is not None and normal.weight is not None:
-        factor, constant = read.sense / normal.weight, read.sense * read.functions.objective_constant
-    return tuple((k, factor * objective + constant, *rest) for k, objective, *rest in history)
 
 
 def _from_previous(previous: Answer, read: Program, x: np.ndarray) -> tuple[np.ndarray, Multipliers | None]:

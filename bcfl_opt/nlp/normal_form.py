@@ -131,12 +131,6 @@ class NormalForm:
         """The objective as written, as a function of x'."""
         return lambda x: written.functions.objective(x * self.sizes)
 
-    @property
-    def weight(self) -> float | None:
-        """The factor of the whole objective, constant apart, where all parts have the same and nothing is taken out."""
-        weight = self.column_weight[0]
-        return float(weight) if np.all(self.column_weight == weight) and not self.cost.any() else None
-
     def small(self, groups: np.ndarray) -> np.ndarray:
         """What counts as small in the objective, by variable, in the programme's own units: a millionth of the largest pull
         on any variable of the same group, or of all where the objective does not pull at the group.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.sparse as sparse
@@ -51,24 +50,12 @@ def restricted(program: Program, rows: np.ndarray, columns: np.ndarray) -> Progr
 Links = tuple[np.ndarray, np.ndarray]
 
 
-#: Asked for more than once in a solve.
-_KNOWN: WeakKeyDictionary[Functions, np.ndarray] = WeakKeyDictionary()
-
-
 def part_numbers(functions: Functions, links: Links | None = None, shared: np.ndarray | None = None) -> np.ndarray:
     """Number of the part of each column, then of each row: of what no constraint and no term of the objective connects.
 
     links : two arrays of columns (from the number of columns on: rows) that belong together whatever the programme says.
     shared : columns that tie nothing together, such as parameters held fixed.
     """
-    if links is not None or shared is not None:
-        return _part_numbers(functions, links, shared)
-    if functions not in _KNOWN:
-        _KNOWN[functions] = _part_numbers(functions, None, None)
-    return _KNOWN[functions]
-
-
-def _part_numbers(functions: Functions, links: Links | None, shared: np.ndarray | None) -> np.ndarray:
     n, m = functions.columns, functions.rows
     first, second, nodes = [functions.jacobian_columns], [n + functions.jacobian_rows], n + m
     if links is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import cvxpy as cp
 import numpy as np
 import pandas as pd
@@ -60,6 +62,8 @@ def test_the_best_of_several_starts_is_the_global_optimum_of_a_grid() -> None:
 
 
 def test_pyomos_own_multistart_runs_on_our_solver() -> None:
+    """Pyomo draws its starts from the generator of the standard library; one set of five in twenty misses the best humps."""
+    random.seed(0)
     m = six_humps()
     pyo.SolverFactory("multistart").solve(m, solver="bcfl_ipopt", iterations=5)
     assert pyo.value(m.value) == pytest.approx(bo.solve(six_humps(), starts=8).objective, abs=1e-8)

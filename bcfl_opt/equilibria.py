@@ -190,14 +190,17 @@ class _Owner:
     # ------------------------------------------------------------------ answers
 
     def _solution(self, reasons: Reasons, plan: Plan, begin: float) -> Solution:
-        game, n = self.game, len(self.game)
-        t, s = plan.training_time, plan.mining_time
-        p_t, p_m = plan.training_payment / t, plan.mining_payment / s
-        t, s, p_t, p_m = (_scattered(n, plan.rows, values) for values in (t, s, p_t, p_m))
-        recruited = _mask(n, plan.rows)
-        clients = clients_table(game, t, s, p_t, p_m, recruited, reasons.column(game.population.ids))
+        game, n, t, s = self.game, len(self.game), plan.training_time, plan.mining_time
+        columns = t, s, plan.training_payment / t, plan.mining_payment / s
+        clients = clients_table(
+            game,
+            *(_scattered(n, plan.rows, values) for values in columns),
+            recruited=_mask(n, plan.rows),
+            reason=reasons.column(game.population.ids),
+        )
+        del columns  # of a million clients it counts
         if self.own_deadlines:
-            clients["deadline"] = t + s
+            clients["deadline"] = clients["training_time"] + clients["mining_time"]
         certificate = plan.certificate() if plan.rows.size else None
         shadow = {} if self.budget is None else {"payment_budget": game.cost_weight * plan.multiplier}
         solution = exact.solved(game, self.title, clients, owner_utility(game, clients), certificate, begin)

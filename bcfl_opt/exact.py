@@ -119,18 +119,24 @@ def equilibrium(game: Game) -> Solution:
     Source: theory 5.1.
     """
     begin = time.perf_counter()
-    mu, rho = game.population.training_cycles, game.population.energy_coefficient
-    psi, deadline = game.mining_cycles, game.deadline
     reason = participation.screen_recruitment(game)
     able = (reason == "").to_numpy()
     bounds = participation.recruitment_bounds(game)
+    clients = clients_table(game, *_least_energy(game, bounds), able, reason)
+    certificate = _certificate(game, clients, bounds, np.broadcast_to(0.0, len(game))) if able.any() else None
+    return solved(game, "Problems 2 and 3, equilibrium", clients, owner_utility(game, clients), certificate, begin)
+
+
+def _least_energy(
+    game: Game, bounds: participation.TimeBounds
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """t*, s*, p_t, p_m of :func:`equilibrium`; of clients that cannot be recruited anything, infinities too."""
+    mu, rho = game.population.training_cycles, game.population.energy_coefficient
+    psi, deadline = game.mining_cycles, game.deadline
     total = mu + psi
     t, s = _clipped(deadline * (mu / total), deadline * (psi / total), bounds, deadline)
-    with np.errstate(all="ignore"):  # clients that cannot be recruited carry infinities; the table masks them
-        p_t, p_m = rho * (mu / t) ** 3, rho * (psi / s) ** 3
-    clients = clients_table(game, t, s, p_t, p_m, able, reason)
-    certificate = _certificate(game, clients, bounds, np.zeros(len(game))) if able.any() else None
-    return solved(game, "Problems 2 and 3, equilibrium", clients, owner_utility(game, clients), certificate, begin)
+    with np.errstate(all="ignore"):
+        return t, s, rho * (mu / t) ** 3, rho * (psi / s) ** 3
 
 
 def _clipped(

@@ -93,14 +93,15 @@ class Reasons:
 
     def column(self, ids: pd.Index) -> pd.Series:
         """The texts by client, a Series ``reason``."""
-        lengths, written = np.zeros(len(ids) + 1, dtype=np.int64), [pa.array([], TEXT)]
+        parts = []
         for start in range(0, len(ids), CHUNK):
             kinds = self._kind[start : start + CHUNK]
+            ends, data = np.zeros(kinds.size + 1, dtype=np.int64), pa.py_buffer(b"")
             rows = [np.flatnonzero(kinds == kind) + start for kind in np.unique(kinds[kinds > 0])]
             if rows:
                 where, texts = in_order(rows, [self._writers[self._kind[part[0]] - 1](part) for part in rows])
-                lengths[where + 1] = pc.binary_length(texts).to_numpy()
-                written.append(texts)
-        data = pa.concat_arrays(written).buffers()[2]
-        array = pa.LargeStringArray.from_buffers(len(ids), pa.py_buffer(lengths.cumsum(out=lengths)), data)
-        return pd.Series(pd.StringDtype(na_value=np.nan).__from_arrow__(array), index=ids, name="reason")
+                ends[where - start + 1] = pc.binary_length(texts).to_numpy()
+                data = texts.buffers()[2]
+            parts.append(pa.LargeStringArray.from_buffers(kinds.size, pa.py_buffer(ends.cumsum(out=ends)), data))
+        texts = pa.chunked_array(parts, TEXT)
+        return pd.Series(pd.StringDtype(na_value=np.nan).__from_arrow__(texts), index=ids, name="reason")

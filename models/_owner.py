@@ -17,6 +17,10 @@ from bcfl_opt.game import Game
 if __name__ != "bcfl_opt.models._owner":
     raise ImportError("import these models as bcfl_opt.models, from the installed package (pip install .)")
 
+#: How far a start is inside: its way from the owner's optimum to the middle of what the limits leave, and what it pays beyond
+#: the energy. An interior-point method begins inside.
+INSIDE = 0.01
+
 
 def owner_model(
     game: Game, problem: str, response: str, budgets: str, screen: bool, *, exponent: float = 2.0
@@ -71,25 +75,17 @@ def data(game: Game, kept: np.ndarray, *names: str) -> tuple[dict[Any, float], .
 
 
 def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhausted: bool, exponent: float) -> None:
-    mu, rho, q, r_t, r_m = data(
-        game, kept, "training_cycles", "energy_coefficient", "max_speed", "training_cap", "mining_cap"
-    )
+    mu, rho, q = data(game, kept, "training_cycles", "energy_coefficient", "max_speed")
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = _start_times(game, kept, exhausted, exponent)
     limited = [i for i in m.clients if q[i] < np.inf]
     k = int(exponent) if exponent == int(exponent) else exponent  # a whole power is differentiated more cheaply
     train, mine = {i: rho[i] * mu[i] ** (k + 1) for i in mu}, {i: rho[i] * psi ** (k + 1) for i in mu}
-    start_a = {i: _start_payment(train[i] / start_t[i] ** k, r_t[i]) for i in mu}
-    start_b = {i: _start_payment(mine[i] / start_s[i] ** k, r_m[i]) for i in mu}
 
     m.training_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
     m.mining_time = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
     m.training_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
     m.mining_payment = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
-    m.training_time.set_values(start_t, skip_validation=True)
-    m.mining_time.set_values(start_s, skip_validation=True)
-    m.training_payment.set_values(start_a, skip_validation=True)
-    m.mining_payment.set_values(start_b, skip_validation=True)
+    start_at(m, game, kept, *start_times(game, kept, exhausted, exponent), exponent)
     t, s, a, b = m.training_time, m.mining_time, m.training_payment, m.mining_payment
 
     m.training_price = over_clients(m, pyo.Expression, lambda i: a[i] / t[i])
@@ -114,7 +110,9 @@ def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
 def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhausted: bool) -> None:
     mu, rho, q, r_m = data(game, kept, "training_cycles", "energy_coefficient", "max_speed", "mining_cap")
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = _start_times(game, kept, exhausted)
+    ids = game.population.ids[kept]
+    times = start_times(game, kept, exhausted)
+    start_t, start_s = (dict(zip(ids, values.tolist(), strict=True)) for values in times)
     limited = [i for i in m.clients if q[i] < np.inf]
     least = {i: rho[i] * (mu[i] / deadline) ** 3 for i in mu}
     start_p = {i: rho[i] * (mu[i] / start_t[i]) ** 3 for i in mu}
@@ -144,23 +142,39 @@ def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
     m.mining_speed_limit = over_clients(m, pyo.Constraint, lambda i: s[i] >= psi / q[i], limited)
 
 
-def _start_times(
-    game: Game, kept: np.ndarray, exhausted: bool, exponent: float = 2.0
-) -> tuple[dict[Any, float], dict[Any, float]]:
-    """Times on the line t + s = T, inside what speed limits and caps leave (T / 2 where they leave nothing).
+def start_times(game: Game, kept: np.ndarray, exhausted: bool, exponent: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Times of the kept clients on the line t + s = T, inside what speed limits and caps leave (T / 2 where they leave nothing).
 
-    In the middle, or a tenth above the least training time where the training cap is to be spent: more pay, less time.
-    A price goes with t^-3, so near must mean near relative to t, however long the deadline.
+    Near the division of least energy (theory 5.1), or a tenth above the least training time where the training cap is to be
+    spent: more pay, less time. A price goes with t^-3, so near must mean near relative to t, however long the deadline.
     """
-    bounds = participation.recruitment_bounds(game, exponent=exponent)
+    bounds, mu = participation.recruitment_bounds(game, exponent=exponent), game.population.training_cycles
     low, high = bounds.training_low, game.deadline - bounds.mining_low
     with np.errstate(invalid="ignore"):
-        step = 0.1 * np.minimum(low, high - low) if exhausted else 0.5 * (high - low)
-        t = np.where(low < high, low + step, game.deadline / 2)[kept]
-    ids = game.population.ids[kept]
-    return dict(zip(ids, t.tolist(), strict=True)), dict(zip(ids, (game.deadline - t).tolist(), strict=True))
+        if exhausted:
+            t = low + 0.1 * np.minimum(low, high - low)
+        else:
+            t = np.clip(game.deadline * (mu / (mu + game.mining_cycles)), low, np.maximum(low, high))
+            t = t + INSIDE * ((low + high) / 2 - t)
+        t = np.where(low < high, t, game.deadline / 2)[kept]
+    return t, game.deadline - t
+
+
+def start_at(
+    m: pyo.ConcreteModel, game: Game, kept: np.ndarray, t: np.ndarray, s: np.ndarray, exponent: float = 2.0
+) -> None:
+    """Start at these times of the kept clients, and at payments strictly inside (8), (9), (13), (14) where they leave room."""
+    mu, rho = game.population.training_cycles[kept], game.population.energy_coefficient[kept]
+    for task, cycles, time in (("training", mu, t), ("mining", game.mining_cycles, s)):
+        energy, cap = rho * cycles * (cycles / time) ** exponent, game.caps[f"{task}_cap"].to_numpy()[kept]
+        most = np.maximum((energy + cap) / 2, energy)
+        columns = {"time": time, "payment": np.minimum((1 + INSIDE) * energy, most)}
+        for name, values in columns.items():
+            # initialize= would check every number against the domain, at ten times the cost.
+            numbers = dict(zip(m.clients, values.tolist(), strict=True))
+            m.component(f"{task}_{name}").set_values(numbers, skip_validation=True)
 
 
 def _start_payment(energy: float, cap: float) -> float:
     """Above what the energy costs, below the cap if that can be: strictly inside (8), (13) or (9), (14)."""
-    return min(2 * energy, (energy + cap) / 2) if cap > energy else energy
+    return min((1 + INSIDE) * energy, (energy + cap) / 2) if cap > energy else energy

@@ -20,12 +20,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pyomo.environ as pyo
 
+from bcfl_opt import participation
 from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.game import Game
 from bcfl_opt.models import problem2_cvxpy, problem2_pyomo
-from bcfl_opt.models._owner import over_clients
+from bcfl_opt.models._owner import INSIDE, over_clients, start_at
+from bcfl_opt.pace import Path
 
 if __name__ != "bcfl_opt.models.variant_chosen_deadlines":
     raise ImportError("import this model as bcfl_opt.models.variant_chosen_deadlines, from the installed package")
@@ -39,7 +42,19 @@ def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
     m.del_component("deadline")
     m.deadline = over_clients(m, pyo.Constraint, lambda i: m.client_deadline[i] <= game.deadline)
     m.bcfl = _context(m.bcfl)
+    kept = game.population.ids.isin(list(m.clients))
+    start_at(m, game, kept, *_start_times(game, kept))
     return m
+
+
+def _start_times(game: Game, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Strictly inside the limits of the kept clients, near the division and deadline above (T / 2 where they leave nothing)."""
+    bounds, rows = participation.recruitment_bounds(game), np.flatnonzero(kept)
+    path = Path.of(game, bounds, rows, np.zeros(len(game)))
+    low = bounds.training_low[rows], bounds.mining_low[rows]
+    room = (game.deadline - low[0] - low[1]) / 3
+    times = zip(path.times(path.chosen(0.0)), low, strict=True)
+    return tuple(np.where(room > 0, t + INSIDE * (least + room - t), game.deadline / 2) for t, least in times)
 
 
 def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:

@@ -39,17 +39,16 @@ from pyomo.common.gc_manager import PauseGC
 from bcfl_opt import participation
 from bcfl_opt.context import Context
 from bcfl_opt.errors import choice
+from bcfl_opt.exact import response_times
 from bcfl_opt.game import Game
 from bcfl_opt.models._owner import client_set
 
 if __name__ != "bcfl_opt.models.problem1_pyomo":
     raise ImportError("import this model as bcfl_opt.models.problem1_pyomo, from the installed package (pip install .)")
 
-#: Of the interval that the limits leave, for a start: closer than the middle's share in it is no use.
-HALVINGS = 14
 #: The middle's share in a start, by form. What runs away in an unbounded one is told by the way from the start, which tells
 #: less of speeds, bounded below, from a start next to that bound.
-INSIDE = {"time": 1e-3, "speed": 0.1}
+INSIDE = {"time": 1e-4, "speed": 0.1}
 
 
 def build(
@@ -172,20 +171,12 @@ def _start(
     with np.errstate(invalid="ignore"):
         t = np.minimum(bounds.training_low + room, (bounds.training_low + bounds.training_high) / 2)
         s = np.minimum(bounds.mining_low + room, (bounds.mining_low + bounds.mining_high) / 2)
-    rho, psi = game.population.energy_coefficient, game.mining_cycles
-    train, mine = rho * game.population.training_cycles**3, rho * psi**3
-    difference = (prices["training_price"] - prices["mining_price"]).to_numpy()
-    low = np.maximum(bounds.training_low, deadline - bounds.mining_high)
-    high = np.minimum(bounds.training_high, deadline - bounds.mining_low)
-
-    low, high = np.where(able, low, deadline / 2), np.where(able, high, deadline / 2)
-    for _ in range(HALVINGS):  # the utility (1) is concave along t + s = T
-        middle = (low + high) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rises = difference + 2.0 * train / middle**3 > 2.0 * mine / (deadline - middle) ** 3
-        low, high = np.where(rises, middle, low), np.where(rises, high, middle)
-    best = np.clip((low + high) / 2, bounds.training_low, bounds.training_high)
-    rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
-    half = deadline / 2
-    t, s = best + inside * (t - best), rest + inside * (s - rest)
-    return np.where(able, t, half), np.where(able, s, half)
+    mu, scale = game.population.training_cycles, np.cbrt(2 * game.population.energy_coefficient)
+    difference = np.where(able, prices["training_price"] - prices["mining_price"], 0.0)
+    best, _ = response_times(scale * mu, scale * game.mining_cycles, difference, deadline)
+    with np.errstate(invalid="ignore"):
+        best = np.clip(best, bounds.training_low, bounds.training_high)
+        rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
+        best = np.clip(deadline - rest, bounds.training_low, bounds.training_high)
+        t, s = best + inside * (t - best), rest + inside * (s - rest)
+    return np.where(able, t, deadline / 2), np.where(able, s, deadline / 2)

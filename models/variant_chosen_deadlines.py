@@ -22,6 +22,7 @@ import dataclasses
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
 
 from bcfl_opt import participation
 from bcfl_opt.context import Context, ConvexModel
@@ -36,14 +37,15 @@ if __name__ != "bcfl_opt.models.variant_chosen_deadlines":
 
 def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
     """The programme of ``game`` as a Pyomo model; ``screen`` as in Problem 2: leave out clients that no prices recruit."""
-    m = problem2_pyomo.build(game, screen=screen)
-    t, s = m.training_time, m.mining_time
-    m.client_deadline = over_clients(m, pyo.Expression, lambda i: t[i] + s[i])
-    m.del_component("deadline")
-    m.deadline = over_clients(m, pyo.Constraint, lambda i: m.client_deadline[i] <= game.deadline)
-    m.bcfl = _context(m.bcfl)
-    kept = game.population.ids.isin(list(m.clients))
-    start_at(m, game, kept, *_start_times(game, kept))
+    with PauseGC():  # a model is many small objects, none of them garbage
+        m = problem2_pyomo.build(game, screen=screen)
+        t, s = m.training_time, m.mining_time
+        m.client_deadline = over_clients(m, pyo.Expression, lambda i: t[i] + s[i])
+        m.del_component("deadline")
+        m.deadline = over_clients(m, pyo.Constraint, lambda i: m.client_deadline[i] <= game.deadline)
+        m.bcfl = _context(m.bcfl)
+        kept = game.population.ids.isin(list(m.clients))
+        start_at(m, game, kept, *_start_times(game, kept))
     return m
 
 
@@ -54,7 +56,9 @@ def _start_times(game: Game, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low = bounds.training_low[rows], bounds.mining_low[rows]
     room = (game.deadline - low[0] - low[1]) / 3
     times = zip(path.times(path.chosen(0.0)), low, strict=True)
-    return tuple(np.where(room > 0, t + INSIDE * (least + room - t), game.deadline / 2) for t, least in times)
+    with np.errstate(invalid="ignore"):
+        t, s = (np.where(room > 0, time + INSIDE * (least + room - time), game.deadline / 2) for time, least in times)
+    return t, s
 
 
 def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:

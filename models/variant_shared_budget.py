@@ -26,6 +26,7 @@ from typing import Any
 
 import cvxpy as cp
 import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
 
 from bcfl_opt.context import ConvexModel
 from bcfl_opt.errors import choice
@@ -44,10 +45,11 @@ def build(game: Game, payment_budget: float, *, deadlines: str = "chosen", scree
     game : the game. payment_budget : B > 0 [money]. deadlines : "chosen" or "common".
     screen : as in Problem 2, leave out clients that no prices recruit within their own caps.
     """
-    m = _base(deadlines, variant_chosen_deadlines.build, problem2_pyomo.build)(game, screen=screen)
-    total = pyo.quicksum(m.training_payment[i] + m.mining_payment[i] for i in m.clients)
-    if len(m.clients):
-        m.payment_budget = pyo.Constraint(expr=total <= payment_budget)
+    with PauseGC():  # a model is many small objects, none of them garbage
+        m = _base(deadlines, variant_chosen_deadlines.build, problem2_pyomo.build)(game, screen=screen)
+        total = pyo.quicksum(m.training_payment[i] + m.mining_payment[i] for i in m.clients)
+        if len(m.clients):
+            m.payment_budget = pyo.Constraint(expr=total <= payment_budget)
     m.bcfl = dataclasses.replace(m.bcfl, problem=_title(deadlines))
     return m
 

@@ -108,19 +108,18 @@ def _optimal_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhaus
 
 
 def _theorem_response(m: pyo.ConcreteModel, game: Game, kept: np.ndarray, exhausted: bool) -> None:
-    mu, rho, q, r_m = data(game, kept, "training_cycles", "energy_coefficient", "max_speed", "mining_cap")
+    mu, rho, q = data(game, kept, "training_cycles", "energy_coefficient", "max_speed")
     psi, deadline = game.mining_cycles, game.deadline
-    ids = game.population.ids[kept]
-    times = start_times(game, kept, exhausted)
-    start_t, start_s = (dict(zip(ids, values.tolist(), strict=True)) for values in times)
     limited = [i for i in m.clients if q[i] < np.inf]
     least = {i: rho[i] * (mu[i] / deadline) ** 3 for i in mu}
-    start_p = {i: rho[i] * (mu[i] / start_t[i]) ** 3 for i in mu}
-    start_m = {i: _start_payment(rho[i] * psi**3 / start_s[i] ** 2, r_m[i]) / start_s[i] for i in mu}
 
-    m.training_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_p)
-    m.mining_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals, initialize=start_m)
+    m.training_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
+    m.mining_price = pyo.Var(m.clients, domain=pyo.NonNegativeReals)
     p_t, p_m = m.training_price, m.mining_price
+    start_t, start_s = start_times(game, kept, exhausted)
+    energies = _energies(game, kept, start_t, start_s)
+    _set(p_t, m.clients, energies[0] / start_t)
+    _set(p_m, m.clients, _payment(energies[1], game.caps["mining_cap"].to_numpy()[kept]) / start_s)
 
     m.training_time = over_clients(m, pyo.Expression, lambda i: mu[i] * rho[i] ** (1 / 3) * p_t[i] ** (-1 / 3))
     m.mining_time = over_clients(m, pyo.Expression, lambda i: deadline - m.training_time[i])
@@ -164,17 +163,26 @@ def start_at(
     m: pyo.ConcreteModel, game: Game, kept: np.ndarray, t: np.ndarray, s: np.ndarray, exponent: float = 2.0
 ) -> None:
     """Start at these times of the kept clients, and at payments strictly inside (8), (9), (13), (14) where they leave room."""
-    mu, rho = game.population.training_cycles[kept], game.population.energy_coefficient[kept]
-    for task, cycles, time in (("training", mu, t), ("mining", game.mining_cycles, s)):
-        energy, cap = rho * cycles * (cycles / time) ** exponent, game.caps[f"{task}_cap"].to_numpy()[kept]
-        most = np.maximum((energy + cap) / 2, energy)
-        columns = {"time": time, "payment": np.minimum((1 + INSIDE) * energy, most)}
-        for name, values in columns.items():
-            # initialize= would check every number against the domain, at ten times the cost.
-            numbers = dict(zip(m.clients, values.tolist(), strict=True))
-            m.component(f"{task}_{name}").set_values(numbers, skip_validation=True)
+    energies = _energies(game, kept, t, s, exponent)
+    for task, time, energy in zip(("training", "mining"), (t, s), energies, strict=True):
+        _set(m.component(f"{task}_time"), m.clients, time)
+        payment = _payment(energy, game.caps[f"{task}_cap"].to_numpy()[kept])
+        _set(m.component(f"{task}_payment"), m.clients, payment)
 
 
-def _start_payment(energy: float, cap: float) -> float:
+def _energies(
+    game: Game, kept: np.ndarray, t: np.ndarray, s: np.ndarray, exponent: float = 2.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """rho mu (mu / t)^k and rho psi (psi / s)^k of the kept clients."""
+    mu, rho, psi = game.population.training_cycles[kept], game.population.energy_coefficient[kept], game.mining_cycles
+    return rho * mu * (mu / t) ** exponent, rho * psi * (psi / s) ** exponent
+
+
+def _payment(energy: np.ndarray, cap: np.ndarray) -> np.ndarray:
     """Above what the energy costs, below the cap if that can be: strictly inside (8), (13) or (9), (14)."""
-    return min((1 + INSIDE) * energy, (energy + cap) / 2) if cap > energy else energy
+    return np.minimum((1 + INSIDE) * energy, np.maximum((energy + cap) / 2, energy))
+
+
+def _set(variables: Any, clients: Any, values: np.ndarray) -> None:
+    """What initialize= does, without checking every number against the domain at ten times the cost."""
+    variables.set_values(dict(zip(clients, values.tolist(), strict=True)), skip_validation=True)

@@ -191,14 +191,10 @@ class _Owner:
 
     def _solution(self, reasons: Reasons, plan: Plan, begin: float) -> Solution:
         game, n, t, s = self.game, len(self.game), plan.training_time, plan.mining_time
-        columns = t, s, plan.training_payment / t, plan.mining_payment / s
-        clients = clients_table(
-            game,
-            *(_scattered(n, plan.rows, values) for values in columns),
-            recruited=_mask(n, plan.rows),
-            reason=reasons.column(game.population.ids),
-        )
-        del columns  # of a million clients it counts
+        offer = (t, s, plan.training_payment / t, plan.mining_payment / s)
+        columns = [_scattered(n, plan.rows, values) for values in offer]
+        clients = clients_table(game, *columns, _mask(n, plan.rows), reasons.column(game.population.ids))
+        del offer, columns  # of a million clients it counts
         if self.own_deadlines:
             clients["deadline"] = clients["training_time"] + clients["mining_time"]
         certificate = plan.certificate() if plan.rows.size else None

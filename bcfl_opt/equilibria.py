@@ -190,13 +190,14 @@ class _Owner:
     # ------------------------------------------------------------------ answers
 
     def _solution(self, reasons: Reasons, plan: Plan, begin: float) -> Solution:
-        game, n, t, s = self.game, len(self.game), plan.training_time, plan.mining_time
-        offer = (t, s, plan.training_payment / t, plan.mining_payment / s)
-        columns = [_scattered(n, plan.rows, values) for values in offer]
-        clients = clients_table(game, *columns, _mask(n, plan.rows), reasons.column(game.population.ids))
-        del offer, columns  # of a million clients it counts
+        game, n = self.game, len(self.game)
+        t, s = plan.training_time, plan.mining_time
+        p_t, p_m = plan.training_payment / t, plan.mining_payment / s
+        t, s, p_t, p_m = (_scattered(n, plan.rows, values) for values in (t, s, p_t, p_m))
+        recruited = _mask(n, plan.rows)
+        clients = clients_table(game, t, s, p_t, p_m, recruited, reasons.column(game.population.ids))
         if self.own_deadlines:
-            clients["deadline"] = clients["training_time"] + clients["mining_time"]
+            clients["deadline"] = t + s
         certificate = plan.certificate() if plan.rows.size else None
         shadow = {} if self.budget is None else {"payment_budget": game.cost_weight * plan.multiplier}
         solution = exact.solved(game, self.title, clients, owner_utility(game, clients), certificate, begin)

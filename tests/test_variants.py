@@ -140,6 +140,17 @@ def test_a_budget_with_the_common_deadline(language: str) -> None:
         getattr(variant_shared_budget, language)(game, 1.0, deadlines="chosn")
 
 
+def test_a_budget_that_is_too_small_is_proven_so_after_one_attempt() -> None:
+    """At the slowest speeds that the deadline allows everyone costs least: rho (mu + psi)^3 / T^2 in all."""
+    game = make_game()
+    d = Data.of(game)
+    least = float((d.rho * (d.mu + d.psi) ** 3).sum()) / d.T**2
+    refused = bo.solve(variant_shared_budget.build(game, 0.9 * least))
+    assert refused.status is bo.Status.INFEASIBLE and len(refused.provenance["attempts"]) == 1
+    assert refused.detail.startswith("no point is feasible unless constraints give way: ")
+    assert bo.solve(variant_shared_budget.build(game, (1 + 1e-6) * least)).succeeded
+
+
 # ---------------------------------------------------------------------- the energy
 
 

@@ -183,6 +183,7 @@ def solve_program(
     left_to_try = _attempts(reduced, smallest, x, small, convex, finest)[attempts]
     to_the_end = attempts.stop is None
     escapes, effort = 0, 0
+    missing: str | None = None  # None: not asked yet
     tried: list[Attempt] = []
     while left_to_try:
         attempt = left_to_try.pop(0)
@@ -244,14 +245,20 @@ def solve_program(
             conflict = linear_conflict(told)
             if conflict:
                 return dataclasses.replace(answer, status=Status.INFEASIBLE, detail=conflict)
+        if to_the_end and convex and answer.status is Status.LOCALLY_INFEASIBLE and missing is None:
+            missing = missing_room(read, convex=True)  # a proof, for less than another attempt
+            if missing:
+                best = answer
+                break
         final = answer.status in FINAL or (answer.status is Status.ITERATION_LIMIT and "max_iter" in options)
         if answer.status is Status.SOLVED or final or effort > EFFORT:
             break
     assert best is not None
-    if to_the_end and best.status in DOUBTFUL and (missing := missing_room(read, convex=convex)):
-        best = dataclasses.replace(
-            best, status=Status.INFEASIBLE if convex else Status.LOCALLY_INFEASIBLE, detail=missing
-        )
+    if to_the_end and best.status in DOUBTFUL:
+        missing = missing_room(read, convex=convex) if missing is None else missing
+        if missing:
+            status = Status.INFEASIBLE if convex else Status.LOCALLY_INFEASIBLE
+            best = dataclasses.replace(best, status=status, detail=missing)
     if warm_start is not None and warm_start.iterations is not None and best.iterations is not None:
         provenance["iterations_saved"] = warm_start.iterations - best.iterations
     return best

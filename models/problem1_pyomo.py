@@ -46,9 +46,8 @@ from bcfl_opt.models._owner import client_set
 if __name__ != "bcfl_opt.models.problem1_pyomo":
     raise ImportError("import this model as bcfl_opt.models.problem1_pyomo, from the installed package (pip install .)")
 
-#: The middle's share in a start, by form. What runs away in an unbounded one is told by the way from the start, which tells
-#: less of speeds, bounded below, from a start next to that bound.
-INSIDE = {"time": 1e-4, "speed": 0.1}
+#: The share in a start of the middle of what the limits leave: an interior-point method begins inside.
+INSIDE = 1e-4
 
 
 def build(
@@ -93,9 +92,7 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
         for name in ("training_price", "mining_price")
     )
     psi, deadline = game.mining_cycles, game.deadline
-    start_t, start_s = (
-        dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds, INSIDE[form])
-    )
+    start_t, start_s = (dict(zip(ids, times[kept].tolist(), strict=True)) for times in _start(game, prices, bounds))
     limited = m.clients if max(q.values(), default=0.0) < np.inf else [i for i in ids if q[i] < np.inf]
 
     # Rules look components up in plain dicts, which takes a tenth of the time.
@@ -158,13 +155,8 @@ def _model(game: Game, prices: pd.DataFrame, form: str, reward_caps: bool, scree
     return m
 
 
-def _start(
-    game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds, inside: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Times strictly inside every client's own limits, where it has any room: near its best division of the deadline.
-
-    inside : the share in it of the middle of what the limits leave; an interior-point method begins inside.
-    """
+def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -> tuple[np.ndarray, np.ndarray]:
+    """Times strictly inside every client's own limits, where it has any room: near its best division of the deadline."""
     deadline = game.deadline
     room = (deadline - bounds.training_low - bounds.mining_low) / 3
     able = room > 0
@@ -178,5 +170,5 @@ def _start(
         best = np.clip(best, bounds.training_low, bounds.training_high)
         rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
         best = np.clip(deadline - rest, bounds.training_low, bounds.training_high)
-        t, s = best + inside * (t - best), rest + inside * (s - rest)
+        t, s = best + INSIDE * (t - best), rest + INSIDE * (s - rest)
     return np.where(able, t, deadline / 2), np.where(able, s, deadline / 2)

@@ -20,6 +20,8 @@ DIVERGED = 1e30
 DECADES = 60
 #: Variables tried one at a time, those that the objective pulls at most.
 TRIED = 8
+#: An objective of minus 1e30 takes variables further than this, or a pole that outweighs all other terms by as much.
+FAR = 1e6
 #: Violation of a row that rounding explains, relative to the size of its terms.
 ROUNDING = 1e-9
 
@@ -58,9 +60,14 @@ def runaway(
 def direction(program: Program, x: np.ndarray) -> dict[str, Any]:
     """Variable name -> its part of the way from the start to ``x`` (Series by index), the largest of all being 1.
 
-    What moves less than a tenth as far is not what runs away.
+    What moves less than a tenth as far is not what runs away; nor, where nothing goes far, as towards a pole at a bound, what
+    has next to no share in the objective.
     """
     move = x - program.start()
+    with np.errstate(all="ignore"):
+        if np.abs(move).max(initial=0.0) < FAR:
+            share = np.nan_to_num(np.abs(program.functions.gradient(x) * x), nan=np.inf)
+            move = np.where(share >= share.max(initial=0.0) / FAR, move, 0.0)
     largest = float(np.abs(move).max(initial=0.0))
     if not largest > 0 or not np.isfinite(largest):
         return {}

@@ -39,13 +39,14 @@ from pyomo.common.gc_manager import PauseGC
 from bcfl_opt import participation
 from bcfl_opt.context import Context
 from bcfl_opt.errors import choice
-from bcfl_opt.exact import response_times
 from bcfl_opt.game import Game
 from bcfl_opt.models._owner import client_set
 
 if __name__ != "bcfl_opt.models.problem1_pyomo":
     raise ImportError("import this model as bcfl_opt.models.problem1_pyomo, from the installed package (pip install .)")
 
+#: Of the interval that the limits leave, for a start: closer than the middle's share in it is no use.
+HALVINGS = 20
 #: The share in a start of the middle of what the limits leave: an interior-point method begins inside.
 INSIDE = 1e-4
 
@@ -163,12 +164,20 @@ def _start(game: Game, prices: pd.DataFrame, bounds: participation.TimeBounds) -
     with np.errstate(invalid="ignore"):
         t = np.minimum(bounds.training_low + room, (bounds.training_low + bounds.training_high) / 2)
         s = np.minimum(bounds.mining_low + room, (bounds.mining_low + bounds.mining_high) / 2)
-    mu, scale = game.population.training_cycles, np.cbrt(2 * game.population.energy_coefficient)
-    difference = np.where(able, prices["training_price"] - prices["mining_price"], 0.0)
-    best, _ = response_times(scale * mu, scale * game.mining_cycles, difference, deadline)
+    rho, psi = game.population.energy_coefficient, game.mining_cycles
+    train, mine = rho * game.population.training_cycles**3, rho * psi**3
+    difference = (prices["training_price"] - prices["mining_price"]).to_numpy()
+    low = np.maximum(bounds.training_low, deadline - bounds.mining_high)
+    high = np.minimum(bounds.training_high, deadline - bounds.mining_low)
+
+    low, high = np.where(able, low, deadline / 2), np.where(able, high, deadline / 2)
+    for _ in range(HALVINGS):  # the utility (1) is concave along t + s = T
+        middle = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rises = difference + 2.0 * train / middle**3 > 2.0 * mine / (deadline - middle) ** 3
+        low, high = np.where(rises, middle, low), np.where(rises, high, middle)
+    best = np.clip((low + high) / 2, bounds.training_low, bounds.training_high)
+    rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
     with np.errstate(invalid="ignore"):
-        best = np.clip(best, bounds.training_low, bounds.training_high)
-        rest = np.clip(deadline - best, bounds.mining_low, bounds.mining_high)
-        best = np.clip(deadline - rest, bounds.training_low, bounds.training_high)
         t, s = best + INSIDE * (t - best), rest + INSIDE * (s - rest)
     return np.where(able, t, deadline / 2), np.where(able, s, deadline / 2)

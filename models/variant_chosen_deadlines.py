@@ -29,7 +29,6 @@ from bcfl_opt.context import Context, ConvexModel
 from bcfl_opt.game import Game
 from bcfl_opt.models import problem2_cvxpy, problem2_pyomo
 from bcfl_opt.models._owner import INSIDE, over_clients, start_at
-from bcfl_opt.pace import Path
 
 if __name__ != "bcfl_opt.models.variant_chosen_deadlines":
     raise ImportError("import this model as bcfl_opt.models.variant_chosen_deadlines, from the installed package")
@@ -50,15 +49,16 @@ def build(game: Game, *, screen: bool = True) -> pyo.ConcreteModel:
 
 
 def _start_times(game: Game, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Strictly inside the limits of the kept clients, near the division and deadline above (T / 2 where they leave nothing)."""
-    bounds, rows = participation.recruitment_bounds(game), np.flatnonzero(kept)
-    path = Path.of(game, bounds, rows, np.zeros(len(game)))
-    low = bounds.training_low[rows], bounds.mining_low[rows]
-    room = (game.deadline - low[0] - low[1]) / 3
-    times = zip(path.times(path.chosen(0.0)), low, strict=True)
+    """Strictly inside the limits of the kept clients, near the optimum of slack caps above (T / 2 where they leave nothing)."""
+    bounds, people, psi = participation.recruitment_bounds(game), game.population, game.mining_cycles
+    mu, least_t, least_s = (column[kept] for column in (people.training_cycles, bounds.training_low, bounds.mining_low))
+    pace = np.minimum(np.cbrt(2 * people.energy_coefficient[kept]), game.deadline / (mu + psi))
+    t = np.clip(mu * pace, least_t, np.maximum(game.deadline - least_s, least_t))
+    s = np.clip(psi * pace, least_s, np.maximum(game.deadline - t, least_s))
+    room = (game.deadline - least_t - least_s) / 3
     with np.errstate(invalid="ignore"):
-        t, s = (np.where(room > 0, time + INSIDE * (least + room - time), game.deadline / 2) for time, least in times)
-    return t, s
+        t, s = t + INSIDE * (least_t + room - t), s + INSIDE * (least_s + room - s)
+    return np.where(room > 0, t, game.deadline / 2), np.where(room > 0, s, game.deadline / 2)
 
 
 def build_convex(game: Game, *, screen: bool = True) -> ConvexModel:

@@ -46,7 +46,7 @@ def test_log_history_limits_and_warm_start(game: bo.Game, capfd: pytest.CaptureF
     assert capfd.readouterr().out == ""
     again = bo.solve(m, engine="casadi", warm_start=first)
     assert again.succeeded and again.iterations < first.iterations
-    short = bo.solve(problem1_pyomo.build(game, prices), engine="casadi", options={"max_iter": 2})
+    short = bo.solve(problem1_pyomo.build(game, prices), engine="casadi", options={"max_iter": 1})
     assert short.status is bo.Status.ITERATION_LIMIT
     with pytest.raises(bo.InputError, match="did you mean 'max_iter'"):
         bo.solve(m, engine="casadi", options={"max_itr": 2})

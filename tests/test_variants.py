@@ -15,6 +15,8 @@ import pytest
 
 import bcfl_opt as bo
 from bcfl_opt.models import (
+    problem1_pyomo,
+    problem2_pyomo,
     variant_chosen_data,
     variant_chosen_deadlines,
     variant_energy_exponent,
@@ -149,6 +151,30 @@ def test_a_budget_that_is_too_small_is_proven_so_after_one_attempt() -> None:
     assert refused.status is bo.Status.INFEASIBLE and len(refused.provenance["attempts"]) == 1
     assert refused.detail.startswith("no point is feasible unless constraints give way: ")
     assert bo.solve(variant_shared_budget.build(game, (1 + 1e-6) * least)).succeeded
+
+
+@pytest.mark.parametrize("T", [9.0, 15.0, 400.0])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda game: problem1_pyomo.build(game, game.prices(training=2.0, mining=3.0)),
+        lambda game: problem1_pyomo.build(game, game.prices(training=2.0, mining=3.0), form="speed"),
+        problem2_pyomo.build,
+        variant_chosen_deadlines.build,
+    ],
+    ids=["Problem 1 in times", "Problem 1 in speeds", "Problem 2", "chosen deadlines"],
+)
+def test_a_start_is_strictly_inside_where_there_is_room(build, T: float) -> None:
+    """By Pyomo's own evaluation: every inequality leaves something at the start, and every equality holds."""
+    m = build(make_game(deadline=T))
+    assert len(m.clients) == 7
+    for constraint in m.component_data_objects(pyo.Constraint, active=True):
+        body = pyo.value(constraint.body)
+        if constraint.equality:
+            assert body == pytest.approx(pyo.value(constraint.upper), rel=1e-12)
+            continue
+        assert constraint.lower is None or body > pyo.value(constraint.lower) * (1 + 1e-9), constraint.name
+        assert constraint.upper is None or body < pyo.value(constraint.upper) * (1 - 1e-9), constraint.name
 
 
 # ---------------------------------------------------------------------- the energy

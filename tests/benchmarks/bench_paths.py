@@ -34,9 +34,16 @@ def instance(n: int) -> Instance:
     return made
 
 
-def by_pyomo(engine: str) -> Callable[[Instance], float]:
+def by_pyomo(engine: str, *, own_start: bool = True) -> Callable[[Instance], float]:
+    """own_start : from where the model starts itself, near the optimum; or from half the deadline, as the peers do."""
+
     def run(given: Instance) -> float:
-        solution = bo.solve(problem1_pyomo.build(given.game, given.prices), engine=engine, raise_on_failure=True)
+        m = problem1_pyomo.build(given.game, given.prices)
+        if not own_start:
+            half = dict.fromkeys(m.clients, given.game.deadline / 2)
+            m.training_time.set_values(half, skip_validation=True)
+            m.mining_time.set_values(half, skip_validation=True)
+        solution = bo.solve(m, engine=engine, raise_on_failure=True)
         assert solution.clients is not None
         return solution.objective
 
@@ -59,6 +66,8 @@ def exactly(given: Instance) -> float:
 OURS: dict[str, tuple[Callable[[Instance], float], str]] = {
     "Pyomo, IPOPT": (by_pyomo("cyipopt"), "cyipopt, callbacks by hand"),
     'Pyomo, IPOPT, engine="casadi"': (by_pyomo("casadi"), "CasADi, vectors"),
+    "Pyomo, IPOPT, from T/2": (by_pyomo("cyipopt", own_start=False), "cyipopt, callbacks by hand"),
+    'Pyomo, IPOPT, engine="casadi", from T/2': (by_pyomo("casadi", own_start=False), "CasADi, vectors"),
     "CVXPY, Clarabel": (by_cvxpy, "CVXPY, Clarabel"),
     "exact": (exactly, "numpy, bisection"),
 }
